@@ -1,0 +1,85 @@
+"""Which points to query, and how their values become a gradient.
+
+With slopes delta_i = (f(x + mu u_i) - f(x)) / mu every estimate here is g = sum_i w_i delta_i u_i, so the queries
+also measure grad f . g = sum_i w_i delta_i^2 (`Estimate.gain`): what a unit step along -g should gain.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zo_gym.base import Estimate, Estimator
+from zo_gym.directions import orthonormalise
+
+
+def _forward_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
+    # Multiply, then add: a fused multiply-add would round differently in a vector lane and in a scalar tail.
+    return x[:, None, :] + mu * u  # (B, 1, d) + (B, q, d)
+
+
+def _central_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
+    step = mu * u
+    return torch.cat([x[:, None, :] + step, x[:, None, :] - step], dim=1)  # (B, 2q, d)
+
+
+def _axes_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
+    d = x.shape[1]
+    return x[:, None, :] + mu * torch.eye(d, dtype=x.dtype, device=x.device)  # (B, d, d)
+
+
+def _forward_slopes(values: Tensor, fx: Tensor, mu: float) -> Tensor:
+    return (values - fx[:, None]) / mu
+
+
+def _mean(slopes: Tensor, u: Tensor) -> Estimate:
+    """g = (1/q) sum_i delta_i u_i (eq. 1; eq. 2 where q = 1)."""
+    if u.shape[1] == 1:  # eq. 2 without the reductions: the environment's every step
+        return Estimate(slopes * u[:, 0, :], slopes, slopes[:, 0] * slopes[:, 0])
+    gradient = (slopes[:, :, None] * u).mean(1)  # (B, q, 1) x (B, q, d) -> (B, d)
+    return Estimate(gradient, slopes, slopes.square().mean(1))
+
+
+def _forward(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
+    return _mean(_forward_slopes(values, fx, mu), u)
+
+
+def _central(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
+    ahead, behind = values.chunk(2, dim=1)
+    return _mean((ahead - behind) / (2 * mu), u)
+
+
+def _coordinate(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
+    slopes = _forward_slopes(values, fx, mu)  # (B, d): the gradient itself
+    return Estimate(slopes, slopes, slopes.square().sum(1))
+
+
+def _span(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
+    slopes = _forward_slopes(values, fx, mu)
+    gradient = (slopes[:, :, None] * u).sum(1)  # (B, q, 1) x (B, q, d) -> (B, d)
+    return Estimate(gradient, slopes, slopes.square().sum(1))
+
+
+forward = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=_forward)
+"""g = (1/q) sum_i (f(x + mu u_i) - f(x)) / mu u_i (eq. 1), eq. 2 for q = 1. Costs q queries per row, f(x) cached.
+
+Unbiased for grad f as mu -> 0 where E[u u^T] = I. For one Gaussian direction E|g|^2 = (d + 2) |grad f|^2.
+Reference: Nesterov and Spokoiny (2017), eq. 30.
+"""
+
+central = Estimator(num_queries=lambda q, d: 2 * q, points=_central_points, combine=_central)
+"""g = (1/q) sum_i (f(x + mu u_i) - f(x - mu u_i)) / (2 mu) u_i. Costs 2q queries per row; the error in mu is O(mu^2).
+
+Exact slopes on a quadratic. Reference: Nesterov and Spokoiny (2017), eq. 30.
+"""
+
+coordinate = Estimator(num_queries=lambda q, d: d, points=_axes_points, combine=_coordinate)
+"""g_i = (f(x + mu e_i) - f(x)) / mu for all d axes. Costs d queries per row; the sampled directions are not used."""
+
+span = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=_span, prepare=orthonormalise)
+"""Projection of grad f on the span of the directions: g = sum_i delta_i v_i, v an orthonormal basis. Costs q queries.
+
+For q = 1 this is eq. 2 with |u| = 1, the transition of the paper's MDP. |g| <= |grad f| as mu -> 0.
+"""
+
+ESTIMATORS: dict[str, Estimator] = {"forward": forward, "central": central, "coordinate": coordinate, "span": span}

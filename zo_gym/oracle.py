@@ -1,0 +1,187 @@
+"""The only door to f: batched, counted, budgeted, noisy on request, and strict about what comes back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.base import BudgetError, Generators, ObjectiveError, Problem
+from zo_gym.registry import suggest
+from zo_gym.rng import normal
+
+OnFailure = Literal["raise", "penalize", "retry"]
+RETRIES = 3
+
+
+class Oracle:
+    """f(X) for B independent runs, counting every evaluation of every run.
+
+    Args:
+        problem: What to evaluate.
+        rows: B, the number of runs that share a batch.
+        budget: Queries each run may spend; None for no limit. It is checked before f is called and never exceeded.
+        noise_std: Standard deviation s of additive noise, f(x) + s N(0, 1), drawn anew for every query.
+        generators: One a row, for the noise; needed only if noise_std > 0.
+        on_failure: What a NaN or infinite value means. "raise": ObjectiveError. "penalize": the value counts as the
+            worst finite one this run has seen. "retry": the same point is queried up to 3 more times (each counted),
+            then ObjectiveError.
+
+    Attributes:
+        queries: Evaluations spent per run, int64 (B,).
+        failures: Non-finite values seen per run, int64 (B,).
+        total: Evaluations of all runs together, those before a `restart` included.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rows: int = 1,
+        *,
+        budget: int | None = None,
+        noise_std: float = 0.0,
+        generators: Generators = (),
+        on_failure: OnFailure = "raise",
+    ) -> None:
+        if not (math.isfinite(noise_std) and noise_std >= 0):
+            raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std}.")
+        if on_failure not in get_args(OnFailure):
+            raise ValueError(f"Unknown on_failure {on_failure!r}. {suggest(on_failure, get_args(OnFailure))}")
+        self.problem = problem
+        self.budget = budget
+        self.noise_std = noise_std
+        self.generators = list(generators)
+        self.on_failure = on_failure
+        self.queries = np.zeros(rows, dtype=np.int64)
+        self.failures = np.zeros(rows, dtype=np.int64)
+        self.total = 0
+        self._worst = torch.full((rows,), -math.inf, dtype=problem.dtype, device=problem.device)
+
+    @property
+    def remaining(self) -> np.ndarray:
+        """Queries left per run, int64 (B,); the largest int64 where there is no budget."""
+        if self.budget is None:
+            return np.full_like(self.queries, np.iinfo(np.int64).max)
+        return self.budget - self.queries
+
+    def restart(self, rows: np.ndarray, generators: Generators) -> None:
+        """Give the runs with the indices `rows` a fresh budget and these generators (one each)."""
+        self.queries[rows] = 0
+        self.failures[rows] = 0
+        if self.on_failure == "penalize":
+            self._worst[torch.from_numpy(rows)] = -math.inf
+        if self.noise_std > 0:
+            for row, generator in zip(rows, generators, strict=True):
+                self.generators[row] = generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts, as tensors and plain values."""
+        counts = {"queries": torch.from_numpy(self.queries.copy()), "failures": torch.from_numpy(self.failures.copy())}
+        return {**counts, "total": self.total, "worst": self._worst.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.queries[:] = state["queries"].cpu().numpy()
+        self.failures[:] = state["failures"].cpu().numpy()
+        self.total = state["total"]
+        self._worst = state["worst"].to(self._worst)
+
+    def __call__(self, points: Tensor, rows: np.ndarray | None = None) -> Tensor:
+        """Evaluate f.
+
+        Args:
+            points: (b, m, d).
+            rows: Indices (b,) of the runs that ask; None where all B do, in order.
+
+        Returns:
+            Values (b, m). Costs m queries per row.
+
+        Raises:
+            BudgetError: m is more than a run has left; nothing was evaluated.
+            ObjectiveError: f raised, or returned something other than finite real numbers.
+        """
+        b, m, d = points.shape
+        self._charge(m, rows)
+        values = self._evaluate(points.reshape(b * m, d)).view(b, m)
+        # A finite sum proves that all terms are finite; only otherwise look closer (it may be mere overflow).
+        if not math.isfinite(values.sum().item()) and not bool(torch.isfinite(values).all()):
+            values = self._repair(values, points, rows)
+        if self.on_failure == "penalize":
+            index = slice(None) if rows is None else torch.from_numpy(rows)
+            self._worst[index] = torch.maximum(self._worst[index], values.amax(1))
+        if self.noise_std > 0:
+            generators = self.generators if rows is None else [self.generators[row] for row in rows]
+            values = values + self.noise_std * normal(generators, (m,), like=values)
+        return values
+
+    def _charge(self, m: int, rows: np.ndarray | None) -> None:
+        index = slice(None) if rows is None else rows
+        if self.budget is not None:
+            spent = int(self.queries[index].max())
+            if spent + m > self.budget:
+                raise BudgetError(
+                    f"Budget of {self.budget} queries has {self.budget - spent} left; this call needs {m}. "
+                    "Raise budget= or ask for fewer directions."
+                )
+        self.queries[index] += m
+        self.total += m * (len(self.queries) if rows is None else len(rows))
+
+    def _evaluate(self, points: Tensor) -> Tensor:
+        """Points (n, d) -> values (n,), shape and type checked."""
+        try:
+            values = self.problem.fun(points)
+        except (ObjectiveError, BudgetError):
+            raise
+        except Exception as error:
+            raise ObjectiveError(
+                f"f of problem '{self.problem.name}' raised {type(error).__name__}: {error} "
+                f"(query {int(self.queries.max())}, {len(points)} points in the batch). Fix f, or catch this "
+                "ObjectiveError: its .result holds what minimize had found.",
+                points[0].detach().cpu().numpy() if len(points) == 1 else None,
+            ) from error
+        if not isinstance(values, Tensor) or not values.is_floating_point():
+            found = f"a {values.dtype} tensor" if isinstance(values, Tensor) else type(values).__name__
+            raise ObjectiveError(f"f of problem '{self.problem.name}' must return a real torch tensor, got {found}.")
+        if values.shape != points.shape[:1]:
+            raise ObjectiveError(
+                f"f of problem '{self.problem.name}' must return one value per point, shape ({len(points)},) for "
+                f"points {tuple(points.shape)}, got shape {tuple(values.shape)}."
+            )
+        return values
+
+    def _repair(self, values: Tensor, points: Tensor, rows: np.ndarray | None) -> Tensor:
+        """Apply `on_failure` to the non-finite entries of values (b, m)."""
+        index = np.arange(len(values)) if rows is None else rows
+        values = values.clone()
+        bad = ~torch.isfinite(values)
+        self.failures[index] += bad.sum(1).cpu().numpy()
+        if self.on_failure == "retry":
+            for _ in range(RETRIES):
+                for i, j in bad.nonzero().tolist():
+                    self._charge(1, index[i : i + 1])
+                    values[i, j] = self._evaluate(points[i, j : j + 1])[0]
+                bad = ~torch.isfinite(values)
+                if not bool(bad.any()):
+                    return values
+        if self.on_failure == "penalize":
+            finite = torch.where(bad, -math.inf, values).amax(1)
+            worst = torch.maximum(self._worst[torch.from_numpy(index)], finite)
+            if bool(torch.isfinite(worst[bad.any(1)]).all()):
+                return torch.where(bad, worst[:, None], values)
+        i, j = bad.nonzero()[0].tolist()
+        raise ObjectiveError(
+            self._explain(values[i, j].item(), points[i, j], int(index[i])), points[i, j].cpu().numpy()
+        )
+
+    def _explain(self, value: float, point: Tensor, row: int) -> str:
+        """What to tell the user about a non-finite value."""
+        head = f"f of problem '{self.problem.name}' returned {value} at query {self.queries[row]}"
+        if not bool(torch.isfinite(point).all()):
+            return f"{head}: x itself is no longer finite. Lower learning_rate, or use update='adaptive'."
+        place = np.array2string(point.cpu().numpy(), precision=4, threshold=6, edgeitems=3)
+        known = "" if self.on_failure == "penalize" else ", or pass on_failure='penalize' (or 'retry')"
+        tried = f" after {RETRIES} retries" if self.on_failure == "retry" else ""
+        return f"{head}{tried}, at x = {place}. A finite real number is expected: fix f there{known}."

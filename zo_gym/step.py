@@ -1,0 +1,154 @@
+"""One batched zeroth-order step: the only place where x moves.
+
+`ask_step` is the step with the oracle left out: a generator that yields the points it wants evaluated and is sent
+their values. `step` answers it from an oracle; `zo_gym.Optimizer` hands the same questions to the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.base import Estimate, Estimator, State, UpdateRule
+from zo_gym.oracle import Oracle
+
+Questions = Generator[Tensor, Tensor, "Step"]
+"""Yields points (B, m, d), is sent values (B, m), returns the finished step."""
+
+
+class Iterate(NamedTuple):
+    """Where B runs stand."""
+
+    x: Tensor
+    """(B, d)."""
+    fx: Tensor
+    """f(x) as last queried, (B,)."""
+    best_x: Tensor
+    """The iterate with the least f so far, (B, d)."""
+    best_f: Tensor
+    """(B,)."""
+    rule_state: State
+
+
+class Step(NamedTuple):
+    """One finished step of B runs."""
+
+    iterate: Iterate
+    estimate: Estimate
+    probe_slope: Tensor | None
+    """delta along the probe, (B,), where one was given."""
+    kept: Tensor | None
+    """(B,) bool: was the move accepted? None where the rule keeps every move."""
+
+
+def begin(x: Tensor, fx: Tensor, rule: UpdateRule) -> Iterate:
+    """The iterate at the start x (B, d) with values fx (B,)."""
+    return Iterate(x, fx, x, fx, rule.init(x))
+
+
+def require_smoothing(smoothing: float, dtype: torch.dtype) -> float:
+    """mu, if it is positive and not lost in the rounding of x.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not 0 < smoothing < float("inf"):
+        raise ValueError(f"smoothing must be a finite number > 0, got {smoothing}.")
+    least = 8 * torch.finfo(dtype).eps
+    if smoothing < least:
+        raise ValueError(
+            f"smoothing must be at least {least:.1e} for {dtype}, got {smoothing}: smaller differences are rounding "
+            "noise. Use a larger smoothing, or x0 in float64."
+        )
+    return smoothing
+
+
+def cost(estimator: Estimator, num_directions: int, dim: int, *, probe: bool = False, reevaluate: bool = False) -> int:
+    """Queries a row spends on one step: the estimate's, 1 for f(x'), + 1 with a probe, + 1 to re-evaluate f(x)."""
+    return estimator.num_queries(num_directions, dim) + 1 + probe + reevaluate
+
+
+def ask_step(
+    iterate: Iterate,
+    directions: Tensor,
+    estimator: Estimator,
+    rule: UpdateRule,
+    smoothing: float,
+    probe: Tensor | None = None,
+    reevaluate: bool = False,
+) -> Questions:
+    """One step as a conversation; see `step` for the arguments."""
+    x, fx, best_x, best_f, rule_state = iterate
+    if estimator.prepare is not None:
+        directions = estimator.prepare(directions)
+    points = estimator.points(x, directions, smoothing)  # (B, m, d)
+    m = points.shape[1]
+    extra = []
+    if probe is not None:
+        extra.append(x + smoothing * probe)
+    if reevaluate:
+        extra.append(x)
+    if extra:
+        points = torch.cat([points, torch.stack(extra, dim=1)], dim=1)
+    values = yield points
+    if reevaluate:
+        fx = values[:, -1]
+    probe_slope = None if probe is None else (values[:, m] - fx) / smoothing
+    estimate = estimator.combine(values[:, :m], fx, directions, smoothing)
+
+    x_new, rule_state = rule.propose(rule_state, x, estimate.gradient)
+    f_new = (yield x_new[:, None, :])[:, 0]
+    kept = None
+    if rule.judge is not None:
+        kept, rule_state = rule.judge(rule_state, fx, f_new, estimate)
+        x_new = torch.where(kept[:, None], x_new, x)
+        f_new = torch.where(kept, f_new, fx)
+    better = f_new < best_f
+    best_x = torch.where(better[:, None], x_new, best_x)
+    best_f = torch.where(better, f_new, best_f)
+    return Step(Iterate(x_new, f_new, best_x, best_f, rule_state), estimate, probe_slope, kept)
+
+
+def step(
+    oracle: Oracle,
+    iterate: Iterate,
+    directions: Tensor,
+    estimator: Estimator,
+    rule: UpdateRule,
+    smoothing: float,
+    *,
+    probe: Tensor | None = None,
+    reevaluate: bool = False,
+    rows: np.ndarray | None = None,
+) -> Step:
+    """Estimate the gradient along the directions, move, and evaluate f where the move led.
+
+    Args:
+        oracle: Answers and counts the queries.
+        iterate: Where the runs stand.
+        directions: u, (B, q, d).
+        estimator: How the values become g.
+        rule: How g becomes a move.
+        smoothing: mu > 0.
+        probe: A further direction (B, d) whose slope is measured but does not enter g (Algorithm 2, line 9).
+        reevaluate: Query f(x) anew instead of using the cached value: for noisy f.
+        rows: Which of the oracle's runs these are; None for all.
+
+    Returns:
+        The step. Costs `cost(...)` queries per row; f(x') is cached as the next step's f(x).
+
+    Raises:
+        BudgetError: The step needs more queries than are left; x has not moved.
+        ObjectiveError: f failed.
+    """
+    questions = ask_step(iterate, directions, estimator, rule, smoothing, probe, reevaluate)
+    points = next(questions)
+    while True:
+        try:
+            points = questions.send(oracle(points, rows))
+        except StopIteration as finished:
+            return finished.value

@@ -1,0 +1,40 @@
+"""An update rule that finds its own step size: accept or reject each move by the value it reached."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zo_gym.base import Estimate, State, UpdateRule
+from zo_gym.updates.first_order import require_positive
+
+REJECTED, GOOD, POOR = 0.5, 1.15, 0.9
+GOOD_RATIO = 0.4
+
+
+def adaptive(learning_rate: float) -> UpdateRule:
+    """x' = x - eta g, kept only if it lowers f; eta then follows how well the linear model predicted the decrease.
+
+    With predicted = eta (grad f . g), known from the step's own slopes, and actual = f(x) - f(x'):
+    actual <= 0: the move is rejected and eta halves; actual / predicted > 0.4: eta grows by 15 %; else it shrinks by
+    10 %. No query beyond the f(x') that every step makes. Under noise a lucky value can be kept: see `reevaluate`.
+
+    Args:
+        learning_rate: The first eta; a wrong one costs a handful of steps.
+    """
+    first = require_positive(learning_rate)
+
+    def init(x: Tensor) -> State:
+        return x.new_full((len(x), 1), first)
+
+    def propose(eta: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
+        return x - eta * g, eta
+
+    def judge(eta: State, fx: Tensor, f_new: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        actual = fx - f_new
+        kept = actual > 0
+        good = actual > GOOD_RATIO * eta[:, 0] * estimate.gain
+        factor = torch.where(kept, torch.where(good, GOOD, POOR), REJECTED).to(eta.dtype)
+        return kept, eta * factor[:, None]
+
+    return UpdateRule(init, propose, judge)

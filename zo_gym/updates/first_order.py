@@ -1,0 +1,91 @@
+"""Update rules that know only the estimate: sgd, sign, momentum, Adam and AdaMM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zo_gym.base import State, UpdateRule
+
+
+def require_positive(learning_rate: float) -> float:
+    """The learning rate, if it is one."""
+    if not (0 < learning_rate < float("inf")):
+        raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}.")
+    return learning_rate
+
+
+def _require_fraction(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}.")
+
+
+def sgd(learning_rate: float) -> UpdateRule:
+    """x' = x - eta g (Algorithm 1, line 4)."""
+    eta = require_positive(learning_rate)
+    return UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x - eta * g, state))
+
+
+def sign(learning_rate: float) -> UpdateRule:
+    """x' = x - eta sign(g). Reference: Liu et al. (2019), "signSGD via zeroth-order oracle"."""
+    eta = require_positive(learning_rate)
+    return UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x - eta * g.sign(), state))
+
+
+def momentum(learning_rate: float, beta: float = 0.9) -> UpdateRule:
+    """m' = beta m + g; x' = x - eta m' (heavy ball, Polyak 1964)."""
+    eta = require_positive(learning_rate)
+    _require_fraction("beta", beta)
+
+    def propose(m: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
+        m = beta * m + g
+        return x - eta * m, m
+
+    return UpdateRule(torch.zeros_like, propose)
+
+
+def adam(
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    *,
+    amsgrad: bool = False,
+) -> UpdateRule:
+    """m' = b1 m + (1 - b1) g; v' = b2 v + (1 - b2) g^2; x' = x - eta m_hat / (sqrt(v_hat) + eps), both bias-corrected.
+
+    Args:
+        learning_rate: eta.
+        beta1: Decay of the first moment, in [0, 1).
+        beta2: Decay of the second moment, in [0, 1).
+        eps: Added to the denominator.
+        amsgrad: Keep the largest v so far in the denominator, so that it never shrinks.
+
+    Reference: Kingma and Ba (2015), Algorithm 1.
+    """
+    eta = require_positive(learning_rate)
+    _require_fraction("beta1", beta1)
+    _require_fraction("beta2", beta2)
+
+    def init(x: Tensor) -> State:
+        return torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(len(x), 1)
+
+    def propose(state: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
+        m, v, v_max, t = state
+        t = t + 1  # (B, 1)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g.square()
+        v_max = torch.maximum(v_max, v) if amsgrad else v
+        m_hat = m / (1 - beta1**t)
+        v_hat = v_max / (1 - beta2**t)
+        return x - eta * m_hat / (v_hat.sqrt() + eps), (m, v, v_max, t)
+
+    return UpdateRule(init, propose)
+
+
+def adamm(learning_rate: float, beta1: float = 0.9, beta2: float = 0.3, eps: float = 1e-8) -> UpdateRule:
+    """Adam with the running maximum of v. Reference: Chen et al. (2019), "ZO-AdaMM", Algorithm 1.
+
+    Deviation: moments are bias-corrected as in Adam, so that the first steps have the length eta.
+    """
+    return adam(learning_rate, beta1, beta2, eps, amsgrad=True)
