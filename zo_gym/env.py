@@ -1,0 +1,210 @@
+"""`ZOSampling-v0`: zeroth-order optimisation as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.utils import EzPickle
+
+from zo_gym import mdp as process
+from zo_gym.mdp import MDPState, Outcome
+from zo_gym.registry import lookup
+from zo_gym.rng import make_generator
+from zo_gym.scene import Scene
+from zo_gym.settings import MDP, make_oracle, resolve
+
+
+def spaces_of(mdp: MDP) -> tuple[spaces.Box, spaces.Box]:
+    """The observation and the action space of one row."""
+    most = np.finfo(np.float32).max
+    observation = spaces.Box(-most, most, (mdp.observation_dim,), np.float32)
+    return observation, spaces.Box(-1.0, 1.0, (mdp.problem.dim,), np.float32)
+
+
+def to_tensor(mdp: MDP, actions: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    """Actions of this shape as a tensor in the problem's dtype and on its device.
+
+    Raises:
+        ValueError: Another shape, or not finite.
+        TypeError: Not numbers.
+    """
+    try:
+        array = np.asarray(actions.detach().cpu() if isinstance(actions, torch.Tensor) else actions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"action must be an array of real numbers, got {actions!r:.80}.") from error
+    if array.shape != shape:
+        raise ValueError(f"action must have shape {shape}, got {array.shape}.")
+    if not np.isfinite(array).all():
+        place = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise ValueError(
+            f"action must be finite, got {array[tuple(place)]} at index {place}. Check the policy's output."
+        )
+    return torch.as_tensor(array, dtype=mdp.problem.dtype, device=mdp.problem.device)
+
+
+class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
+    """Minimise f from values alone; the agent chooses where to look.
+
+    ## Description
+    At x_k the agent proposes a perturbation u_k. The environment measures the slope
+    delta = (f(x_k + mu u_k) - f(x_k)) / mu, forms the two-point estimate g = delta u_k (eq. 2 of the paper) and moves,
+    x_{k+1} = x_k - eta g. A direction along +- the gradient makes g the gradient itself; most random directions make
+    it nearly 0. u and -u are the same action to first order.
+
+    ## Action space
+    `Box(-1, 1, (d,), float32)`: u, normalised to unit length inside. The zero action probes and moves nowhere.
+
+    ## Observation space
+    `Box(-m, m, (n,), float32)` with m the largest float32 (x has no bounds): x_k, n = d (the paper); or with
+    `observation="history"` x_k, the last g, the last move and log(1 + queries left), n = 3 d + 1.
+
+    ## Reward
+    The decrease f(x_k) - f(x_{k+1}) ("decrease", default); "relative": divided by |f(x_k)|; "log": the decrease of
+    log f; "paper": f(x_{k+1}) - f(x_k) as the paper prints it, which a maximiser would use to climb.
+
+    ## Queries
+    1 at reset and 2 a step: f(x_k + mu u_k) and f(x_{k+1}), which is the next step's f(x_k). One more a step with
+    `reevaluate`. Behind a shut gate a step costs num_directions + 2.
+
+    ## Info
+    queries (spent, exact), f, best_f (least f at an iterate), delta; cosine of g and the true gradient with
+    `diagnostics`; with a gate rho (eq. 3, NaN where not measured), gate_open, direction (the unit vector x moved
+    along up to sign: what a replay buffer should hold as the action); failures unless on_failure is "raise".
+
+    ## Start and end
+    The problem's own start distribution, or x0. Truncated when the budget does not hold one more step, terminated
+    when f(x) <= target.
+
+    ## Arguments
+    - problem: a key of `zo_gym.PROBLEMS`, a function, or a `zo_gym.Problem`. Default: non-convex classification
+      (paper, section 4.3) on scikit-learn's breast-cancer data, d = 30, no download.
+    - x0, dim, batched: for a function: its start (d,) or its number of variables, and whether it takes points
+      (m, d) at once. x0 also replaces a problem's own start.
+    - problem_options: keywords of a registered problem, e.g. {"labels": "01"}.
+    - device: of a registered problem; a function follows x0.
+    - smoothing: mu > 0. learning_rate: eta. update: "sgd" (paper), "adaptive" (accept or reject), or another key of
+      `zo_gym.RULES`, or an `UpdateRule`.
+    - direction: "unit", or "raw" to keep |u|, which acts as a second step size.
+    - budget: queries an episode may spend. target: f that ends it.
+    - noise_std: Gaussian noise added to every query. reevaluate: query f(x_k) anew each step.
+    - on_failure: what NaN or infinity means: "raise", "penalize" or "retry" (see `zo_gym.Oracle`).
+    - gate: "off" (default), "paper", "calibrated", "hysteresis" (see `zo_gym.gate`): while it is shut, x follows
+      num_directions random directions from `sampler` and the action is only probed (Algorithm 2). gate_threshold:
+      epsilon.
+    - diagnostics: report the cosine; needs a problem that knows its gradient. Never shown to the agent.
+    - render_mode: "rgb_array", "human" or "ansi".
+
+    ## Reference
+    Anonymous (2022), "Learning Sampling Policy for Faster Derivative Free Optimization", section 3 and Algorithm 2.
+    Deviations: the reward's sign (see above) and |u| = 1, without which eq. 2 cannot equal the gradient.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as the base class declares it
+        "render_modes": ["rgb_array", "human", "ansi"],
+        "render_fps": 10,
+    }
+
+    def __init__(self, problem: Any = "breast_cancer", *, render_mode: str | None = None, **options: Any) -> None:
+        EzPickle.__init__(self, problem, render_mode=render_mode, **options)
+        if render_mode is not None:
+            lookup(dict.fromkeys(self.metadata["render_modes"]), render_mode, "render_mode")
+        self.mdp = resolve(problem=problem, **options)
+        self.observation_space, self.action_space = spaces_of(self.mdp)
+        self.render_mode = render_mode
+        self.oracle = make_oracle(self.mdp, 1)
+        self._scene = None if render_mode is None else Scene(self.mdp.problem, self.mdp.settings.target)
+        self._state: MDPState | None = None
+        self._generators: list[torch.Generator] = []
+        self._end = "it has not begun"
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start a new episode. Costs 1 query of its budget.
+
+        Args:
+            seed: Seeds the environment's generator; the same seed gives the same episode for the same actions.
+            options: None are known; any is an error.
+        """
+        super().reset(seed=seed)
+        if options:
+            raise ValueError(f"reset() takes no options, got {sorted(options)}. Pass them to gym.make instead.")
+        self._generators = [episode_generator(self.np_random, self.mdp)]
+        self._state = process.initial(self.mdp, self.oracle, self._generators, np.zeros(1, dtype=np.int64))
+        self._end = ""
+        if self._scene is not None:
+            self._scene.restart()
+        return self._observe(self._state), self._report(self._state, None)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Probe along the action and move. See the class for what it costs and returns.
+
+        Raises:
+            ValueError, TypeError: The action is not d finite numbers. Nothing has changed: step again.
+            ResetNeeded: The episode has ended or not begun.
+            ObjectiveError: f failed.
+        """
+        if self._end or self._state is None:
+            raise gym.error.ResetNeeded(f"No episode is running: {self._end}. Call reset() before step().")
+        u = to_tensor(self.mdp, action, (self.mdp.problem.dim,))[None, :]
+        before = self._state
+        self._state, outcome = process.transition(self.mdp, self.oracle, self._generators, before, u)
+        reward = float(process.reward(self.mdp, before, self._state)[0])
+        terminated = bool(process.terminated(self.mdp, self._state)[0])
+        truncated = not terminated and bool(process.truncated(self.mdp, self.oracle, self._state)[0])
+        if terminated:
+            self._end = f"the target f <= {self.mdp.settings.target} is reached"
+        elif truncated:
+            self._end = f"the budget of {self.mdp.settings.budget} queries is spent"
+        return self._observe(self._state), reward, terminated, truncated, self._report(self._state, outcome)
+
+    @property
+    def x(self) -> np.ndarray:
+        """The iterate x_k in full precision, (d,), a copy."""
+        return self._running().iterate.x[0].cpu().numpy().copy()
+
+    @property
+    def best_x(self) -> np.ndarray:
+        """The iterate with the least f in this episode, (d,), a copy."""
+        return self._running().iterate.best_x[0].cpu().numpy().copy()
+
+    def render(self) -> Any:
+        """What `render_mode` asks for: an image (H, W, 3) uint8, a text, or None with a window kept up to date."""
+        if self._scene is None or self.render_mode is None:
+            gym.logger.warn('render() does nothing without a render_mode; pass render_mode="rgb_array" to gym.make.')
+            return None
+        self._running()
+        return self._scene.render(self.render_mode)
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._scene is not None:
+            self._scene.close()
+
+    def _running(self) -> MDPState:
+        if self._state is None:
+            raise gym.error.ResetNeeded("There is no episode yet. Call reset() first.")
+        return self._state
+
+    def _observe(self, state: MDPState) -> np.ndarray:
+        return process.observation(self.mdp, self.oracle, state)[0]
+
+    def _report(self, state: MDPState, outcome: Outcome | None) -> dict[str, Any]:
+        report = process.info(self.mdp, self.oracle, state, outcome)
+        if self._scene is not None:
+            self._scene.add(state.iterate, report)
+            if self.render_mode == "human":
+                self.render()
+        return {name: values[0] if values.ndim > 1 else values[0].item() for name, values in report.items()}
+
+
+def episode_generator(np_random: np.random.Generator, mdp: MDP) -> torch.Generator:
+    """The generator of one episode of one row, seeded from that row's own stream."""
+    return make_generator(int(np_random.integers(2**63 - 1)), mdp.problem.device)

@@ -1,0 +1,223 @@
+"""The paper's MDP (section 3) over B rows: initial state, transition, observation, reward, end; pure but for the count.
+
+state x_k; action u_k, a perturbation; transition g = delta u (eq. 2), x_{k+1} = x_k - eta g; reward the decrease of f.
+`ZOSamplingEnv` is this with B = 1, `ZOSamplingVectorEnv` with B = num_envs; neither adds mathematics of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.base import Generators, State
+from zo_gym.directions import cosine, unit
+from zo_gym.estimators import forward
+from zo_gym.oracle import Oracle
+from zo_gym.rows import concatenate, put, take
+from zo_gym.settings import MDP
+from zo_gym.step import Iterate, Step, begin, step
+
+
+class MDPState(NamedTuple):
+    """Everything that a row carries from step to step, B rows."""
+
+    iterate: Iterate
+    estimate: Tensor
+    """g of the last step, (B, d); 0 at the start."""
+    move: Tensor
+    """x_k - x_{k-1}, (B, d); 0 at the start."""
+    gate: State
+    sampler: State
+
+
+class Outcome(NamedTuple):
+    """What a transition revealed, B rows."""
+
+    direction: Tensor
+    """The unit direction that x moved along (up to sign), (B, d): u, or g / |g| behind a shut gate."""
+    delta: Tensor
+    """Signed slope of f along `direction` as measured, (B,)."""
+    rho: Tensor | None
+    """Eq. 3, (B,), NaN where the gate was open; None with gate "off"."""
+    cosine: Tensor | None
+    """cos(g, grad f(x_k)), (B,); None without diagnostics."""
+
+
+def initial(mdp: MDP, oracle: Oracle, generators: Generators, rows: np.ndarray) -> MDPState:
+    """Fresh episodes for these rows of the oracle (one generator each). Costs 1 query per row."""
+    oracle.restart(rows, generators)
+    x = torch.stack([mdp.problem.initial(g) for g in generators])  # (b, d)
+    fx = oracle(x[:, None, :], rows)[:, 0]
+    zero = torch.zeros_like(x)
+    gate = mdp.gate.init(len(x), x.device)
+    return MDPState(begin(x, fx, mdp.rule), zero, zero, gate, mdp.sampler.init(x))
+
+
+def transition(
+    mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, actions: Tensor
+) -> tuple[MDPState, Outcome]:
+    """One step of every row.
+
+    Args:
+        mdp: The resolved settings.
+        oracle: Counts the queries.
+        generators: One a row, for the random phase.
+        state: B rows.
+        actions: u before normalisation, (B, d), finite, in the problem's dtype and on its device.
+
+    Returns:
+        The next state and what the step revealed. Costs `policy_cost` queries where the gate is open, `random_cost`
+        where it is shut.
+    """
+    u = unit(actions) if mdp.settings.direction == "unit" else actions
+    if mdp.settings.gate == "off":
+        return _follow(mdp, oracle, state, u, None)
+    is_open = mdp.gate.is_open(state.gate).cpu().numpy()
+    if is_open.all():
+        return _follow(mdp, oracle, state, u, np.arange(len(u)))
+    if not is_open.any():
+        return _explore(mdp, oracle, generators, state, u, np.arange(len(u)))
+    opened, shut = np.flatnonzero(is_open), np.flatnonzero(~is_open)
+    followed = _follow(mdp, oracle, take(state, opened), take(u, opened), opened)
+    explored = _explore(mdp, oracle, [generators[int(i)] for i in shut], take(state, shut), take(u, shut), shut)
+    order = np.argsort(np.concatenate([opened, shut]))  # back to the rows' own order
+    both = [concatenate(a, b) for a, b in zip(followed, explored, strict=True)]
+    return take(both[0], order), take(both[1], order)
+
+
+def _follow(mdp: MDP, oracle: Oracle, state: MDPState, u: Tensor, rows: np.ndarray | None) -> tuple[MDPState, Outcome]:
+    """Move along the policy's direction (eq. 2; Algorithm 2, lines 8, 9 and 13)."""
+    s = mdp.settings
+    done = step(
+        oracle, state.iterate, u[:, None, :], forward, mdp.rule, s.smoothing, reevaluate=s.reevaluate, rows=rows
+    )
+    slope = done.estimate.slopes[:, 0]
+    rho = None if s.gate == "off" else torch.full_like(slope, math.nan)
+    return _close(mdp, state, done, u, slope, rho)
+
+
+def _explore(
+    mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, u: Tensor, rows: np.ndarray
+) -> tuple[MDPState, Outcome]:
+    """Move along a random estimate and compare the policy's with it (eq. 1 and 3; Algorithm 2, lines 4-9 and 11)."""
+    s = mdp.settings
+    directions, sampler_state = mdp.sampler.sample(state.sampler, state.iterate.x, s.num_directions, generators)
+    state = state._replace(sampler=sampler_state)
+    done = step(
+        oracle,
+        state.iterate,
+        directions,
+        forward,
+        mdp.rule,
+        s.smoothing,
+        probe=u,
+        reevaluate=s.reevaluate,
+        rows=rows,
+    )
+    g, probe_slope = done.estimate.gradient, done.probe_slope
+    assert probe_slope is not None
+    rho = cosine(g, probe_slope[:, None] * u)  # (eq. 3)
+    norm = torch.linalg.vector_norm(g, dim=-1).clamp_min(torch.finfo(g.dtype).tiny)
+    return _close(mdp, state, done, unit(g), done.estimate.gain / norm, rho)
+
+
+def _close(
+    mdp: MDP, state: MDPState, done: Step, direction: Tensor, delta: Tensor, rho: Tensor | None
+) -> tuple[MDPState, Outcome]:
+    g, x = done.estimate.gradient, state.iterate.x
+    move = done.iterate.x - x
+    gate = state.gate if rho is None else mdp.gate.update(state.gate, rho)
+    sampler_state = mdp.sampler.observe(state.sampler, done.estimate, move)
+    cos = cosine(g, mdp.problem.gradient(x)) if mdp.settings.diagnostics and mdp.problem.gradient else None
+    return MDPState(done.iterate, g, move, gate, sampler_state), Outcome(direction, delta, rho, cos)
+
+
+def restart(mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:
+    """The state with fresh episodes in these rows (one generator each). Costs 1 query per fresh row."""
+    return put(state, rows, initial(mdp, oracle, generators, rows))
+
+
+def observation(mdp: MDP, oracle: Oracle, state: MDPState) -> np.ndarray:
+    """What the agent sees, float32 (B, observation_dim), new memory."""
+    return OBSERVATIONS[mdp.settings.observation](oracle, state)
+
+
+def reward(mdp: MDP, before: MDPState, after: MDPState) -> np.ndarray:
+    """float64 (B,), from f(x_k) and f(x_{k+1})."""
+    return REWARDS[mdp.settings.reward](before.iterate.fx.cpu().numpy(), after.iterate.fx.cpu().numpy())
+
+
+def terminated(mdp: MDP, state: MDPState) -> np.ndarray:
+    """Target reached, (B,) bool."""
+    if mdp.settings.target is None:
+        return np.zeros(len(state.estimate), dtype=bool)
+    return (state.iterate.fx <= mdp.settings.target).cpu().numpy()
+
+
+def truncated(mdp: MDP, oracle: Oracle, state: MDPState) -> np.ndarray:
+    """The budget does not hold one more step, (B,) bool."""
+    if mdp.settings.gate == "off":
+        return oracle.remaining < mdp.policy_cost
+    is_open = mdp.gate.is_open(state.gate).cpu().numpy()
+    return oracle.remaining < np.where(is_open, mdp.policy_cost, mdp.random_cost)
+
+
+def info(mdp: MDP, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> dict[str, np.ndarray]:
+    """What a person or a logger wants to know, arrays with leading dimension B; `outcome` is None at reset."""
+    report = {
+        "queries": oracle.queries.copy(),
+        "f": _host(state.iterate.fx),
+        "best_f": _host(state.iterate.best_f),
+    }
+    if mdp.settings.on_failure != "raise":
+        report["failures"] = oracle.failures.copy()
+    if mdp.settings.gate != "off":
+        report["gate_open"] = _host(mdp.gate.is_open(state.gate))
+    if outcome is None:
+        return report
+    report["delta"] = _host(outcome.delta)
+    if outcome.rho is not None:
+        report["rho"] = _host(outcome.rho)
+        report["direction"] = _host(outcome.direction.to(torch.float32))
+    if outcome.cosine is not None:
+        report["cosine"] = _host(outcome.cosine)
+    return report
+
+
+def _host(values: Tensor) -> np.ndarray:
+    """The values as numpy memory of their own."""
+    return values.cpu().numpy().copy()
+
+
+def _see_x(oracle: Oracle, state: MDPState) -> np.ndarray:
+    return state.iterate.x.to(torch.float32, copy=True).cpu().numpy()
+
+
+def _see_history(oracle: Oracle, state: MDPState) -> np.ndarray:
+    left = np.log1p(oracle.remaining.astype(np.float64))[:, None]  # (B, 1)
+    parts = [part.cpu().numpy() for part in (state.iterate.x, state.estimate, state.move)]
+    return np.concatenate([*parts, left], axis=1).astype(np.float32)
+
+
+def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
+    least = min(fx.min(), f_new.min())
+    if least <= 0:
+        raise ValueError(f"reward='log' needs f > 0 everywhere, got {least}. Use reward='relative', or shift f.")
+    return np.log(fx) - np.log(f_new)
+
+
+OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], np.ndarray]] = {"x": _see_x, "history": _see_history}
+"""x_k (the paper); or x_k, last g, last move, log(1 + queries left), concatenated."""
+
+REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "decrease": lambda fx, f_new: fx - f_new,
+    "paper": lambda fx, f_new: f_new - fx,
+    "relative": lambda fx, f_new: (fx - f_new) / np.maximum(np.abs(fx), np.finfo(np.float64).tiny),
+    "log": _log_decrease,
+}
+"""(f(x_k), f(x_{k+1})) -> reward. "paper" is the formula as printed: a maximiser of it makes f grow."""

@@ -1,0 +1,54 @@
+"""Every metric that training logs: name, unit and meaning. Nothing is logged under a name that is not here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("zo/f", "f", "f at the iterate, mean over rows and over the steps since the last entry"),
+    Metric("zo/best_f", "f", "least f at any iterate of the running episode, mean over rows"),
+    Metric("zo/queries", "queries", "queries spent in the running episode, mean over rows"),
+    Metric("zo/total_queries", "queries", "queries spent since training began, all rows and episodes, all phases"),
+    Metric("zo/slope", "f / x", "size of the measured slope along the direction that x moved, mean"),
+    Metric(
+        "zo/cosine", "-1 to 1", "cosine of the estimate g and the true gradient, mean; only where f knows its gradient"
+    ),
+    Metric(
+        "zo/rho",
+        "-1 to 1",
+        "eq. 3, cosine of the policy's and the random estimate, mean over the times it was measured",
+    ),
+    Metric("zo/gate_open", "share", "rows whose next step follows the policy"),
+    Metric("zo/saturation", "share", "coordinates of the actions at a bound of the box (>= 0.999 in size)"),
+    Metric("zo/reward_scale", "f", "running mean of |reward| that rewards are divided by; only where that is on"),
+    Metric("rollout/ep_rew_mean", "reward", "undiscounted, unscaled reward of an episode, mean over the last 100"),
+    Metric("rollout/ep_len_mean", "steps", "length of an episode, mean over the last 100"),
+    Metric("train/critic_loss", "reward^2", "squared TD error of the last updates"),
+    Metric("train/actor_loss", "reward", "minus the critic's value of the actor's directions"),
+    Metric("train/learning_rate", "1", "of actor and critic"),
+    Metric("train/ent_coef", "1", "SAC's entropy coefficient"),
+    Metric("train/ent_coef_loss", "1", "SAC's loss for it"),
+    Metric("final/policy_f", "f", "best f of the trained policy at the budget, mean over the fresh starts"),
+    Metric("final/untrained_f", "f", "the same for the untrained policy (control)"),
+    Metric("final/zo_sgd_f", "f", "the same for tuned ZO-SGD"),
+    Metric("final/comparison", "figure", "best f against queries for the policy, its controls and tuned ZO-SGD"),
+    Metric("time/fps", "steps / s", "environment steps per second, updates included"),
+)
+
+NAMES = frozenset(metric.name for metric in METRICS)
+
+
+def table() -> str:
+    """The metrics as a Markdown table."""
+    lines = ["| metric | unit | meaning |", "|---|---|---|"]
+    lines += [f"| `{m.name}` | {m.unit} | {m.meaning} |" for m in METRICS]
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""What `gym.make("ZOSampling-v0", ...)` takes, checked and turned into parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from zo_gym.base import Gate, Problem, Sampler, UpdateRule
+from zo_gym.estimators import forward
+from zo_gym.gate import GATES
+from zo_gym.oracle import OnFailure, Oracle
+from zo_gym.problems.resolve import as_problem
+from zo_gym.registry import lookup, reject_unknown
+from zo_gym.samplers import SAMPLERS
+from zo_gym.step import cost, require_smoothing
+from zo_gym.updates import RULES
+
+Observation = Literal["x", "history"]
+Reward = Literal["decrease", "paper", "relative", "log"]
+Direction = Literal["unit", "raw"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `gym.make("ZOSampling-v0", ...)` takes; `ZOSamplingEnv` explains each."""
+
+    problem: str | Problem | Callable[[Any], Any] = "breast_cancer"
+    x0: Any = None
+    dim: int | None = None
+    batched: bool = False
+    problem_options: Mapping[str, Any] | None = None
+    device: str | torch.device | None = None
+    observation: Observation = "x"
+    reward: Reward = "decrease"
+    smoothing: float = 0.01
+    learning_rate: float = 1.0
+    update: str | UpdateRule = "sgd"
+    direction: Direction = "unit"
+    budget: int = 5000
+    target: float | None = None
+    noise_std: float = 0.0
+    reevaluate: bool = False
+    on_failure: OnFailure = "raise"
+    gate: str = "off"
+    gate_threshold: float = 0.5
+    num_directions: int = 20
+    sampler: str = "gaussian"
+    diagnostics: bool = False
+
+
+@dataclass(frozen=True)
+class MDP:
+    """The settings, resolved and checked."""
+
+    settings: Settings
+    problem: Problem
+    rule: UpdateRule
+    gate: Gate
+    sampler: Sampler
+    policy_cost: int
+    """Queries of a step that follows the action: 2 (+ 1 with `reevaluate`)."""
+    random_cost: int
+    """Queries of a step behind a shut gate: q + 2 (+ 1 with `reevaluate`), the action's probe among them."""
+
+    @property
+    def observation_dim(self) -> int:
+        """Length of one observation."""
+        d = self.problem.dim
+        return d if self.settings.observation == "x" else 3 * d + 1
+
+
+def resolve(**options: Any) -> MDP:
+    """Settings by keyword, checked, with names turned into things.
+
+    Raises:
+        TypeError, ValueError: A keyword is unknown or its value not as described.
+    """
+    reject_unknown(options, [f.name for f in fields(Settings)], "ZOSampling-v0")
+    s = Settings(**options)
+    errors: Literal["raise", "nan"] = "raise" if s.on_failure == "raise" else "nan"
+    problem = as_problem(
+        s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
+    )
+    for name, value, known in (
+        ("observation", s.observation, get_args(Observation)),
+        ("reward", s.reward, get_args(Reward)),
+        ("direction", s.direction, get_args(Direction)),
+    ):
+        lookup(dict.fromkeys(known), value, name)
+    require_smoothing(s.smoothing, problem.dtype)
+    q = s.num_directions
+    if isinstance(q, bool) or not isinstance(q, (int, np.integer)) or q < 1:
+        raise ValueError(f"num_directions must be an integer >= 1, got {q!r}.")
+    if s.diagnostics and problem.gradient is None:
+        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
+    rule = s.update if isinstance(s.update, UpdateRule) else lookup(RULES, s.update, "update")(s.learning_rate)
+    gate = lookup(GATES, s.gate, "gate")(s.gate_threshold, problem.dim, q)
+    policy_cost = cost(forward, 1, problem.dim, reevaluate=s.reevaluate)
+    random_cost = cost(forward, q, problem.dim, probe=True, reevaluate=s.reevaluate)
+    first = policy_cost if s.gate == "off" else random_cost
+    if isinstance(s.budget, bool) or not isinstance(s.budget, (int, np.integer)) or s.budget < 1 + first:
+        raise ValueError(
+            f"budget must be an integer >= {1 + first} queries (1 at reset and {first} for a step), got {s.budget!r}."
+        )
+    sampler = lookup(SAMPLERS, s.sampler, "sampler")()
+    return MDP(s, problem, rule, gate, sampler, policy_cost, random_cost)
+
+
+def make_oracle(mdp: MDP, rows: int) -> Oracle:
+    """An oracle for `rows` runs under the settings' budget, noise and failure policy."""
+    s = mdp.settings
+    generators = [torch.Generator(device=mdp.problem.device)] * rows
+    return Oracle(
+        mdp.problem, rows, budget=s.budget, noise_std=s.noise_std, generators=generators, on_failure=s.on_failure
+    )

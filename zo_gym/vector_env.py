@@ -1,0 +1,168 @@
+"""`gym.make_vec("ZOSampling-v0", num_envs=n)`: n episodes advanced as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import EzPickle, seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from zo_gym import mdp as process
+from zo_gym.env import episode_generator, spaces_of, to_tensor
+from zo_gym.mdp import MDPState
+from zo_gym.rows import leaves, with_leaves
+from zo_gym.settings import make_oracle, resolve
+
+
+class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickle):
+    """`ZOSamplingEnv` with a batch of rows: one evaluation f(X[n, d]) serves all of them.
+
+    Row i is the scalar environment seeded with seed + i, bit for bit. A row that ends starts anew in the same step
+    (`AutoresetMode.SAME_STEP`): the returned observation is the new episode's first, and `info["final_obs"][i]` and
+    `info["final_info"]` hold the old one's last. Every info array comes with a mask `_name`, as in
+    `gymnasium.vector.SyncVectorEnv`.
+
+    Args:
+        problem: See `ZOSamplingEnv`.
+        num_envs: n.
+        **options: See `ZOSamplingEnv`. There is nothing to render.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as the base class declares it
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": [],
+    }
+
+    def __init__(
+        self, problem: Any = "breast_cancer", *, num_envs: int = 1, render_mode: None = None, **options: Any
+    ) -> None:
+        EzPickle.__init__(self, problem, num_envs=num_envs, render_mode=render_mode, **options)
+        if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+            raise ValueError(f"num_envs must be an integer >= 1, got {num_envs!r}.")
+        if render_mode is not None:
+            raise ValueError(f"render_mode must be None for the batched environment, got {render_mode!r}.")
+        self.num_envs = int(num_envs)
+        self.render_mode = None
+        self.mdp = resolve(problem=problem, **options)
+        self.single_observation_space, self.single_action_space = spaces_of(self.mdp)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.oracle = make_oracle(self.mdp, self.num_envs)
+        self._streams: list[np.random.Generator | None] = [None] * self.num_envs
+        self._seeds: list[int] = [-1] * self.num_envs
+        self._generators: list[torch.Generator] = [torch.Generator()] * self.num_envs
+        self._state: MDPState | None = None
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """One generator a row, as in `gymnasium.vector.SyncVectorEnv`."""
+        return tuple(self._stream(row) for row in range(self.num_envs))
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of each row's generator."""
+        self.np_random  # noqa: B018 - seeds the rows that have no stream yet
+        return tuple(self._seeds)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start new episodes in all rows. Costs 1 query a row.
+
+        Args:
+            seed: Row i is seeded with seed + i; or one seed (or None) a row.
+            options: None are known; any is an error.
+        """
+        if options:
+            raise ValueError(f"reset() takes no options, got {sorted(options)}. Pass them to gym.make_vec instead.")
+        if seed is None:
+            seeds: list[int | None] = [None] * self.num_envs
+        elif isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + row for row in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed must be an int or {self.num_envs} of them (num_envs), got {len(seeds)}.")
+        for row, value in enumerate(seeds):
+            if value is not None:
+                self._streams[row], self._seeds[row] = seeding.np_random(value)
+        self._generators = [episode_generator(self._stream(row), self.mdp) for row in range(self.num_envs)]
+        self._state = process.initial(self.mdp, self.oracle, self._generators, np.arange(self.num_envs))
+        return process.observation(self.mdp, self.oracle, self._state), self._masked(
+            process.info(self.mdp, self.oracle, self._state, None), np.ones(self.num_envs, dtype=bool)
+        )
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step every row with its action (num_envs, d); rows that end start anew. See `ZOSamplingEnv.step`."""
+        if self._state is None:
+            raise ResetNeeded("No episode is running. Call reset() before step().")
+        u = to_tensor(self.mdp, actions, (self.num_envs, self.mdp.problem.dim))
+        before = self._state
+        self._state, outcome = process.transition(self.mdp, self.oracle, self._generators, before, u)
+        state = self._state
+        reward = process.reward(self.mdp, before, state)
+        terminated = process.terminated(self.mdp, state)
+        truncated = process.truncated(self.mdp, self.oracle, state) & ~terminated
+        observation = process.observation(self.mdp, self.oracle, state)
+        report = process.info(self.mdp, self.oracle, state, outcome)
+        ended = terminated | truncated
+        if not ended.any():
+            return observation, reward, terminated, truncated, self._masked(report, ~ended)
+        rows = np.flatnonzero(ended)
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in rows:
+            final_obs[row] = observation[row].copy()
+        self._restart(rows)
+        observation[rows] = process.observation(self.mdp, self.oracle, self._state)[rows]
+        fresh = process.info(self.mdp, self.oracle, self._state, None)
+        infos = self._masked(report, ~ended) | self._masked(fresh, np.ones_like(ended))
+        infos |= {"final_obs": final_obs, "_final_obs": ended}
+        infos |= {"final_info": self._masked(report, ended), "_final_info": ended.copy()}
+        return observation, reward, terminated, truncated, infos
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where all rows stand, their generators included, as tensors and plain values: nothing that runs on load.
+
+        Raises:
+            ResetNeeded: There is no episode yet.
+        """
+        if self._state is None:
+            raise ResetNeeded("There is no state before reset().")
+        return {
+            "oracle": self.oracle.state_dict(),
+            "tensors": leaves(self._state),
+            "generators": [generator.get_state() for generator in self._generators],
+            "streams": [self._stream(row).bit_generator.state for row in range(self.num_envs)],
+            "seeds": list(self.np_random_seed),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` of an environment with the same settings returned."""
+        self.reset(seed=state["seeds"])
+        self.oracle.load_state_dict(state["oracle"])
+        self._state = with_leaves(self._state, state["tensors"])
+        for row in range(self.num_envs):
+            self._generators[row].set_state(state["generators"][row].cpu())
+            self._stream(row).bit_generator.state = state["streams"][row]
+
+    def _restart(self, rows: np.ndarray) -> None:
+        assert self._state is not None
+        for row in rows:
+            self._generators[row] = episode_generator(self._stream(row), self.mdp)
+        generators = [self._generators[row] for row in rows]
+        self._state = process.restart(self.mdp, self.oracle, generators, self._state, rows)
+
+    def _stream(self, row: int) -> np.random.Generator:
+        stream = self._streams[row]
+        if stream is None:
+            stream, self._seeds[row] = seeding.np_random()
+            self._streams[row] = stream
+        return stream
+
+    def _masked(self, report: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+        return report | {f"_{name}": mask.copy() for name in report}
