@@ -1,0 +1,142 @@
+"""Everything that training needs to go on where it stopped, in one file that holds tensors and plain values only.
+
+On the CPU a resumed run continues bit for bit: networks, optimisers, replay buffer, environment, reward scale and all
+random generators are restored. On CUDA the weights are, but kernels may sum in another order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.noise import VectorizedActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecMonitor
+
+from agents.files import write_atomically
+from agents.rewards import RewardScale
+from agents.vec_env import GymVecEnv
+from agents.zorl import DirectionNoise
+
+_BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
+
+
+def save_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
+    """Write the agent and its environment to `path`, atomically. Call it between two steps."""
+    content = {
+        "parameters": agent.get_parameters(),
+        "counters": {name: int(getattr(agent, name)) for name in _COUNTERS},
+        "last_obs": torch.from_numpy(np.asarray(agent._last_obs)),
+        "episodes": [{key: float(value) for key, value in entry.items()} for entry in agent.ep_info_buffer or ()],
+        "buffer": _pack_buffer(agent),
+        "environment": _pack_environment(agent),
+        "random": _pack_random(agent),
+    }
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
+    """Put a freshly built agent of the same configuration where `save_checkpoint` found it.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is damaged or belongs to another configuration.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No checkpoint at {path}. The run ended before its first one: start it anew.")
+    try:
+        content = torch.load(path, map_location=agent.device, weights_only=True)
+        agent.set_parameters(content["parameters"], exact_match=True, device=agent.device)
+        for name, value in content["counters"].items():
+            setattr(agent, name, value)
+        agent._last_obs = content["last_obs"].cpu().numpy()
+        agent.ep_info_buffer = deque(content["episodes"], maxlen=agent._stats_window_size)
+        agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
+        _unpack_buffer(agent, content["buffer"])
+        _unpack_environment(agent, content["environment"])
+        _unpack_random(agent, content["random"])
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+        raise ValueError(f"The checkpoint {path} cannot be read: {error}") from error
+
+
+def _pack_buffer(agent: OffPolicyAlgorithm) -> dict[str, Any]:
+    buffer = agent.replay_buffer
+    assert buffer is not None
+    size = buffer.size()
+    arrays = {name: torch.from_numpy(getattr(buffer, name)[:size]) for name in _BUFFER}
+    return {"pos": buffer.pos, "full": buffer.full, "arrays": arrays}
+
+
+def _unpack_buffer(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
+    buffer = agent.replay_buffer
+    assert buffer is not None
+    buffer.pos, buffer.full = packed["pos"], packed["full"]
+    for name, values in packed["arrays"].items():
+        getattr(buffer, name)[: len(values)] = values.cpu().numpy()
+
+
+def _layers(agent: OffPolicyAlgorithm) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None]:
+    """The adapter and the wrappers around it that carry state."""
+    monitor = scale = None
+    env: Any = agent.env
+    while not isinstance(env, GymVecEnv):
+        monitor = env if isinstance(env, VecMonitor) else monitor
+        scale = env if isinstance(env, RewardScale) else scale
+        env = env.venv
+    return env, monitor, scale
+
+
+def _pack_environment(agent: OffPolicyAlgorithm) -> dict[str, Any]:
+    adapter, monitor, scale = _layers(agent)
+    packed: dict[str, Any] = {"state": adapter.env.unwrapped.state_dict()}  # type: ignore[attr-defined]
+    if monitor is not None:
+        packed["monitor"] = [monitor.episode_returns.tolist(), monitor.episode_lengths.tolist(), monitor.episode_count]
+    if scale is not None:
+        packed["scale"] = scale.scale
+    return packed
+
+
+def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
+    adapter, monitor, scale = _layers(agent)
+    adapter.env.unwrapped.load_state_dict(packed["state"])  # type: ignore[attr-defined]
+    if monitor is not None:
+        returns, lengths, monitor.episode_count = packed["monitor"]
+        monitor.episode_returns = np.array(returns, dtype=np.float32)
+        monitor.episode_lengths = np.array(lengths, dtype=np.int32)
+    if scale is not None:
+        scale.scale = packed["scale"]
+
+
+def _noise_streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:
+    noise = agent.action_noise
+    if isinstance(noise, DirectionNoise):
+        return [noise.rng]
+    if isinstance(noise, VectorizedActionNoise):
+        return [each.rng for each in noise.noises if isinstance(each, DirectionNoise)]
+    return []
+
+
+def _pack_random(agent: OffPolicyAlgorithm) -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "actions": agent.action_space.np_random.bit_generator.state,
+        "noise": [stream.bit_generator.state for stream in _noise_streams(agent)],
+    }
+
+
+def _unpack_random(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
+    random.setstate(packed["python"])
+    name, keys, *rest = packed["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(packed["torch"].cpu())
+    agent.action_space.np_random.bit_generator.state = packed["actions"]
+    for stream, state in zip(_noise_streams(agent), packed["noise"], strict=True):
+        stream.bit_generator.state = state

@@ -1,0 +1,80 @@
+"""The comparison that ends a run: the policy, its matched controls and tuned ZO-SGD, at equal queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from agents.bundle import Policy, new_policy
+from agents.curves import Curves, run_method, run_policy, tuned_zo_sgd
+
+FIRST_TEST_SEED, FIRST_TUNING_SEED, TUNING_RUNS = 1_000_000, 2_000_000, 3
+"""Reporting and tuning use starts of their own; training draws from the run's own seed."""
+
+
+def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Curves]:
+    """The policy as trained, the same network untrained, a random direction with the same step rule, tuned ZO-SGD.
+
+    All start from the same points, spend the same queries, and explore with the same noise; the first two share the
+    gate too. The policy's training queries are not part of its curve: the table says how many they were.
+    """
+    sigma = policy.config.exploration
+    learning_rate, update = settings["learning_rate"], settings["update"]
+    untrained = new_policy(policy.config, policy.device, seed=FIRST_TEST_SEED)
+    tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS)
+    eta, _ = tuned_zo_sgd(settings, tuning)
+    control = {"method": "rand-ada", "update": update, "learning_rate": learning_rate}
+    return [
+        run_policy("trained policy", settings, policy, seeds, sigma, FIRST_TEST_SEED),
+        run_policy("untrained (control)", settings, untrained, seeds, sigma, FIRST_TEST_SEED),
+        run_method(f"random, {update} (control)", settings, seeds, **control),
+        run_method(f"ZO-SGD, tuned eta {eta:.3g}", settings, seeds, method="zo-sgd", learning_rate=eta),
+    ]
+
+
+def rows_of(curves: Sequence[Curves]) -> list[dict[str, Any]]:
+    """One row per method: mean and std of best f after a tenth, a half and all of the budget, and queries spent."""
+    rows = []
+    for c in curves:
+        budget = int(c.queries[-1])
+        row: dict[str, Any] = {"method": c.name, "runs": len(c.best)}
+        for at in (budget // 10, budget // 2, budget):
+            values = c.best[:, np.searchsorted(c.queries, at, side="right") - 1]
+            row[f"f at {at}"] = float(values.mean())
+            row[f"std at {at}"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        row["queries"] = float(c.spent.mean())
+        rows.append(row)
+    return rows
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """The rows on the terminal, f as mean +- std; the least final mean is bold."""
+    table = Table(title=title, title_justify="left")
+    columns = [name for name in rows[0] if name.startswith("f at ")]
+    table.add_column("method", no_wrap=True)
+    for name in [*columns, "queries"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    least = min(row[columns[-1]] for row in rows)
+    for row in rows:
+        cells = _cells(row, columns)
+        style = "bold" if row[columns[-1]] == least else ""
+        table.add_row(str(row["method"]), *cells, f"{row['queries']:.0f}", style=style)
+    Console().print(table)
+
+
+def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    return [f"{row[name]:.4g} ± {row[name.replace('f at', 'std at')]:.1g}" for name in columns]
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    columns = [name for name in rows[0] if name.startswith("f at ")]
+    lines = [f"| method | runs | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
+    for row in rows:
+        cells = _cells(row, columns)
+        lines.append(f"| {row['method']} | {row['runs']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

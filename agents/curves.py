@@ -1,0 +1,139 @@
+"""Runs of policies and of methods on one problem from the same starts, as curves over queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zo_gym.base import Problem
+from zo_gym.env import ZOSamplingEnv
+from zo_gym.minimize import minimize
+from zo_gym.problems.resolve import as_problem
+from zo_gym.vector_env import ZOSamplingVectorEnv
+
+Act = Callable[[np.ndarray], np.ndarray]
+"""Observations (B, n) -> actions (B, d)."""
+
+POINTS = 200
+DELTAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+"""ZO-SGD is tuned over eta = delta / d, as in the paper (section 4.1), with a finer grid."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """N runs on one grid of query counts.
+
+    Attributes:
+        name: What the table calls it.
+        queries: The grid, (T,).
+        best: Least f within so many queries, (N, T).
+        cosine: |cos| of the estimates and the true gradient, running values, (N, T); None if not measured.
+        spent: Queries that each run really spent, (N,).
+    """
+
+    name: str
+    queries: np.ndarray
+    best: np.ndarray
+    cosine: np.ndarray | None
+    spent: np.ndarray
+
+
+def grid_of(budget: int) -> np.ndarray:
+    """The query counts that curves are drawn at: from 1 to the budget."""
+    return np.unique(np.linspace(1, budget, POINTS + 1).round().astype(np.int64))
+
+
+def on_grid(grid: np.ndarray, queries: Sequence[int], values: Sequence[float]) -> np.ndarray:
+    """Values known at these query counts, carried forward to the grid."""
+    places = np.searchsorted(np.asarray(queries), grid, side="right") - 1
+    return np.asarray(values, dtype=np.float64)[np.maximum(places, 0)]
+
+
+def run_policy(
+    name: str, settings: Mapping[str, Any], act: Act, seeds: Sequence[int], exploration: float, noise_seed: int
+) -> Curves:
+    """One episode per seed, all in one batch.
+
+    Args:
+        name: For the table.
+        settings: Of the environment.
+        act: The policy.
+        seeds: Of the starts.
+        exploration: Norm of Gaussian noise added to the unit action.
+        noise_seed: Of that noise.
+    """
+    env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
+    rng = np.random.default_rng(noise_seed)
+    d = env.mdp.problem.dim
+    observations, info = env.reset(seed=list(seeds))
+    traces: list[list[tuple[int, float, float]]] = [[(1, f, np.nan)] for f in info["best_f"]]
+    running = np.ones(len(seeds), dtype=bool)
+    while running.any():
+        noise = exploration / np.sqrt(d) * rng.standard_normal((len(seeds), d))
+        observations, _, terminated, truncated, info = env.step((act(observations) + noise).astype(np.float32))
+        ended = terminated | truncated
+        for row in np.flatnonzero(running):
+            last = info["final_info"] if ended[row] else info
+            cosine = abs(last["cosine"][row]) if "cosine" in last else np.nan
+            traces[row].append((int(last["queries"][row]), last["best_f"][row], cosine))
+        running &= ~ended
+    grid = grid_of(int(env.mdp.settings.budget))
+    columns = [tuple(zip(*trace, strict=True)) for trace in traces]
+    best = np.stack([on_grid(grid, queries, values) for queries, values, _ in columns])
+    cosine = np.stack([on_grid(grid, queries, values) for queries, _, values in columns])
+    spent = np.array([queries[-1] for queries, _, _ in columns])
+    return Curves(name, grid, best, None if np.isnan(cosine[:, 1:]).all() else cosine, spent)
+
+
+def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, method: str, **options: Any) -> Curves:
+    """`minimize` from the very starts that `run_policy` gets for these seeds."""
+    env = ZOSamplingEnv(**settings)
+    s = env.mdp.settings
+    grid = grid_of(int(s.budget))
+    results = []
+    for seed in seeds:
+        env.reset(seed=seed)
+        results.append(
+            minimize(
+                env.mdp.problem,
+                env.x,
+                method=method,
+                budget=s.budget,
+                smoothing=s.smoothing,
+                noise_std=s.noise_std,
+                reevaluate=s.reevaluate,
+                on_failure=s.on_failure,
+                seed=seed,
+                **options,
+            )
+        )
+    best = np.stack([on_grid(grid, r.trace.queries.tolist(), r.trace.best.tolist()) for r in results])
+    return Curves(name, grid, best, None, np.array([r.nfev for r in results]))
+
+
+def tuned_zo_sgd(settings: Mapping[str, Any], seeds: Sequence[int]) -> tuple[float, float]:
+    """The eta of ZO-SGD (q = 20) with the least mean final f over these tuning seeds, and that f.
+
+    Step sizes that make f overflow count as infinitely bad.
+    """
+    dim = problem_of(settings).dim
+    scores: dict[float, float] = {}
+    for delta in DELTAS:
+        try:
+            curves = run_method("tuning", settings, seeds, method="zo-sgd", learning_rate=delta / dim)
+        except ValueError:
+            continue
+        scores[delta / dim] = float(curves.best[:, -1].mean())
+    if not scores:
+        raise ValueError(f"ZO-SGD diverged for every eta in {[delta / dim for delta in DELTAS]}.")
+    eta = min(scores, key=scores.__getitem__)
+    return eta, scores[eta]
+
+
+def problem_of(settings: Mapping[str, Any]) -> Problem:
+    """The problem that the settings name."""
+    s = dict(settings)
+    return as_problem(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))

@@ -1,0 +1,121 @@
+"""`python evaluate.py RUN`: run a trained policy on fresh starts; table, CSV and figure."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+
+from agents.bundle import load_policy
+from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
+from agents.console import fail_clearly
+from agents.curves import Curves, grid_of, on_grid
+from agents.files import write_atomically, write_json, write_text
+from agents.plots import figure
+from agents.train import TrainArgs, load_args, prepare, resolve_device, train_in_memory
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Run a trained policy on fresh starts beside its controls; write a table, a CSV and a figure."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A run folder, or a policy folder (config.json + weights.safetensors)."""
+    seeds: int = 10
+    """Fresh starts."""
+    exploration: float | None = None
+    """Norm of Gaussian noise added to the unit action; None: as in training. 0: the bare policy."""
+    budget: int | None = None
+    """Queries of every run; None: as in training."""
+    from_scratch: bool = False
+    """Also train anew from every start within the budget, so that no query is free (needs a run folder)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network lives."""
+    out: Path | None = None
+    """Where the results go; None: RUN/evaluation."""
+
+
+def learn_from_scratch(args: TrainArgs, settings: dict[str, Any], seeds: Sequence[int]) -> Curves:
+    """One fresh agent a seed that learns while it optimises: its first `budget` queries, every one counted."""
+    budget = int(settings["budget"])
+    grid = grid_of(budget)
+    best, spent = [], []
+    for seed in seeds:
+        own = dataclasses.replace(
+            args, seed=seed, budget=budget, total_queries=budget, num_envs=1, eval_seeds=0, progress=False
+        )
+        queries, values = train_in_memory(prepare(own, Path()))
+        best.append(on_grid(grid, queries, np.minimum.accumulate(values).tolist()))
+        spent.append(queries[-1])
+    return Curves("policy learning from scratch", grid, np.stack(best), None, np.array(spent))
+
+
+def write_csv(curves: Sequence[Curves], path: Path) -> None:
+    """One line per method and query count: mean and std of best f, and of |cos| where measured; atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["method", "queries", "best_f_mean", "best_f_std", "cosine_mean", "cosine_std"])
+    for c in curves:
+        for column, queries in enumerate(c.queries):
+            cosine = ["", ""]
+            if c.cosine is not None and np.isfinite(c.cosine[:, column]).any():
+                known = c.cosine[:, column]
+                cosine = [repr(float(np.nanmean(known))), repr(float(np.nanstd(known)))]
+            values = c.best[:, column]
+            writer.writerow([c.name, int(queries), repr(float(values.mean())), repr(float(values.std())), *cosine])
+    write_text(path, text.getvalue())
+
+
+def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
+    """What `python evaluate.py` does; returns the table's rows.
+
+    Raises:
+        FileNotFoundError, ValueError: No policy there, or an argument is not as described.
+    """
+    if args.seeds < 1:
+        raise ValueError(f"--seeds must be >= 1, got {args.seeds}.")
+    torch.set_num_threads(1)
+    if not args.run.is_dir():
+        raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
+    is_run = (args.run / "policy").is_dir()
+    policy = load_policy(args.run / "policy" if is_run else args.run, resolve_device(args.device))
+    if args.exploration is not None:
+        policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, exploration=args.exploration))
+    settings = dict(policy.config.environment)
+    if args.budget is not None:
+        settings["budget"] = args.budget
+    seeds = range(FIRST_TEST_SEED, FIRST_TEST_SEED + args.seeds)
+    curves = compare(policy, settings, seeds)
+    if args.from_scratch:
+        if not is_run:
+            raise ValueError(f"--from-scratch trains with a run's arguments, and {args.run} holds only a policy.")
+        curves.insert(1, learn_from_scratch(load_args(args.run), settings, seeds))
+    out = args.out or args.run / "evaluation"
+    rows = rows_of(curves)
+    name = str(settings["problem"])
+    print_table(rows, f"{name}: best f, mean ± std over {args.seeds} fresh starts")
+    write_json(out / "table.json", rows)
+    write_text(out / "table.md", markdown(rows))
+    write_csv(curves, out / "curves.csv")
+    drawing = figure(curves, f"{name}, {policy.config.algo}")
+    write_atomically(out / "curves.png", lambda path: drawing.savefig(path, dpi=150, format="png"))
+    print(f"Saved in {out}: table.md, table.json, curves.csv, curves.png")
+    return rows
+
+
+def main() -> None:
+    """Entry point of evaluate.py."""
+    with fail_clearly():
+        run_evaluation(tyro.cli(EvaluateArgs))
+
+
+if __name__ == "__main__":
+    main()

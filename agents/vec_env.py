@@ -1,0 +1,118 @@
+"""A Gymnasium `VectorEnv` as the `VecEnv` that Stable-Baselines3 trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+
+class GymVecEnv(VecEnv):
+    """Adapter with the conventions that Stable-Baselines3 expects.
+
+    A row that ends starts anew in the same step; its info then holds `terminal_observation`, `TimeLimit.truncated`
+    (ended, but not by reaching a terminal state) and the last step's own values, as SB3's own vector envs do.
+
+    Args:
+        env: A vector environment whose autoreset mode is SAME_STEP.
+
+    Attributes:
+        batch_info: The last step's infos as arrays over the rows, for loggers.
+
+    Raises:
+        ValueError: Another autoreset mode: SB3 would store wrong transitions.
+    """
+
+    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode is not gym.vector.AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"env must reset itself in the same step (AutoresetMode.SAME_STEP), got {mode}. "
+                'Pass vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP} to gym.make_vec.'
+            )
+        self.env = env
+        self.batch_info: dict[str, Any] = {}
+        self._actions: np.ndarray | None = None
+        self.render_mode = None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Start all rows, with the seeds given to `seed()` if any."""
+        seeds = [None if each is None else int(each) for each in self._seeds]
+        # Gymnasium's base class declares an int; its vector environments take one seed a row.
+        seed: Any = None if all(each is None for each in seeds) else seeds
+        observations, infos = self.env.reset(seed=seed)
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = self._split(infos)
+        return observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step all rows."""
+        observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
+        done = terminated | truncated
+        final_obs: Any = infos.pop("final_obs", None)
+        final_info: Any = infos.pop("final_info", None)
+        rows = self._split(infos)
+        if done.any():
+            assert final_info is not None
+            last = self._split(final_info)
+            for row in np.flatnonzero(done):
+                rows[row] = last[row]
+                rows[row]["terminal_observation"] = final_obs[row]
+                rows[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
+        self.batch_info = infos if final_info is None else _overlay(infos, final_info, done)
+        return observations, rewards.astype(np.float32), done, rows
+
+    def _split(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
+        """One dict a row from arrays with masks."""
+        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for name, values in infos.items():
+            mask = infos.get(f"_{name}")
+            if mask is None:
+                continue
+            items = values.tolist() if values.ndim == 1 else values
+            for row in np.flatnonzero(mask):
+                rows[row][name] = items[row]
+        return rows
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """The attribute of the batched environment, once a row."""
+        return [getattr(self.env.unwrapped, attr_name) for _ in self._rows(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of the batched environment; the rows share it."""
+        setattr(self.env.unwrapped, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        """Call a method of the batched environment once; every row gets the answer."""
+        answer = getattr(self.env.unwrapped, method_name)(*args, **kwargs)
+        return [answer for _ in self._rows(indices)]
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
+        """A batched environment has no wrappers a row."""
+        return [False for _ in self._rows(indices)]
+
+    def _rows(self, indices: VecEnvIndices) -> Sequence[int] | Iterable[int]:
+        return self._get_indices(indices)
+
+
+def _overlay(infos: dict[str, Any], final: dict[str, Any], done: np.ndarray) -> dict[str, Any]:
+    """The infos with the rows that ended showing their old episode's last values."""
+    merged = dict(infos)
+    for name, values in final.items():
+        if not name.startswith("_") and name in infos:
+            merged[name] = np.where(done.reshape(-1, *[1] * (values.ndim - 1)), values, infos[name])
+    return merged

@@ -1,0 +1,71 @@
+"""Algorithm 2 of the paper on Stable-Baselines3's own collect and train loops.
+
+The environment carries the gate: while it is shut, x follows q random directions and the action is only probed
+(lines 4-6, 8-9, 11); once it is open, x follows the action (line 13). What is left for the agent is line 15: the
+transition that x really made is stored with the direction that x really moved along, g / |g| in the random phase.
+SB3 then updates actor and critic from the replay buffer (line 16) as it always does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3 import DDPG, SAC, TD3
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+
+class MovedAlong(OffPolicyAlgorithm):
+    """Mixin: stores the direction that x moved along as the action (Algorithm 2, line 15)."""
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        if "direction" in infos[0]:
+            buffer_action = np.stack([info["direction"] for info in infos])
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+
+
+class ZODDPG(MovedAlong, DDPG):
+    """DDPG (Lillicrap et al. 2015) for Algorithm 2: the paper's agent."""
+
+
+class ZOTD3(MovedAlong, TD3):
+    """TD3 (Fujimoto et al. 2018) for Algorithm 2."""
+
+
+class ZOSAC(MovedAlong, SAC):
+    """SAC (Haarnoja et al. 2018) for Algorithm 2."""
+
+
+class DirectionNoise(ActionNoise):
+    """Exploration noise ~ N(0, sigma^2 I / d): `sigma` is about its length relative to the unit action's.
+
+    SB3 deep-copies the noise once a row; each copy draws from a stream of its own.
+
+    Args:
+        sigma: 1-2 explores well; sqrt(d) is the paper's N(0, I).
+        dim: d.
+        rng: Where the noise comes from.
+    """
+
+    def __init__(self, sigma: float, dim: int, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.sigma = sigma
+        self.dim = dim
+        self.rng = rng
+
+    def __call__(self) -> np.ndarray:
+        """One draw, (d,)."""
+        return (self.sigma / np.sqrt(self.dim) * self.rng.standard_normal(self.dim)).astype(np.float32)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DirectionNoise:
+        return DirectionNoise(self.sigma, self.dim, self.rng.spawn(1)[0])

@@ -1,0 +1,6 @@
+"""Train an agent: `python train.py --help`."""
+
+from agents.train import main
+
+if __name__ == "__main__":
+    main()
