@@ -1,0 +1,21 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def data_folder() -> Iterator[Path | None]:
+    """ZO_GYM_DATA for the whole session: the user's own, else the folder beside the checkout, else None."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not os.environ.get("ZO_GYM_DATA") and SHARED_DATA.is_dir():
+            patch.setenv("ZO_GYM_DATA", str(SHARED_DATA))
+        value = os.environ.get("ZO_GYM_DATA")
+        yield Path(value) if value else None

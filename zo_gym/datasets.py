@@ -1,0 +1,147 @@
+"""Where data files live: `$ZO_GYM_DATA` first, then the cache, then the official URL; always checked by sha256.
+
+A new file is one line in `FILES`. Scikit-learn's bundled sets need no file and work offline.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zo_gym.registry import lookup
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file as its publisher serves it.
+
+    Attributes:
+        url: Official address.
+        sha256: Checksum in hex; a file that differs is refused.
+        folder: Subfolder of `$ZO_GYM_DATA` and of the cache.
+        num_features: d of a LIBSVM file, which cannot be read off it (a9a.t lacks the last feature); None for others.
+    """
+
+    url: str
+    sha256: str
+    folder: str
+    num_features: int | None = None
+
+
+def _libsvm(name: str, sha256: str, num_features: int) -> DataFile:
+    url = f"https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary/{name}"
+    return DataFile(url, sha256, "libsvm", num_features)
+
+
+FILES: dict[str, DataFile] = {
+    name: _libsvm(name, sha256, num_features)
+    for name, sha256, num_features in (
+        ("heart_scale", "5defa0a4c4c5bdaf3f55ae3828310252e8565c13ee37ce279e0b86d82e7f4ce9", 13),
+        ("german.numer_scale", "97637cc6b994bd3fa78999c771bc044bea7a0cdf91d43b6ecfd10f7e7c4ebc82", 24),
+        ("a9a", "f5d5ffd8d865ff41328e7ee043e4b020816914ff6843ff15b98905ddbedce906", 123),
+        ("a9a.t", "1f448a153f0320399a7e40836eb207655b0bde0f21fc941cc472193daa9f5de9", 123),
+    )
+}
+
+
+def locate(name: str) -> Path:
+    """The path of a checked copy of a file in `FILES`, downloaded if need be.
+
+    Looks for `$ZO_GYM_DATA/<folder>/<name>`, then `$ZO_GYM_DATA/<name>`, then in the cache folder (`$ZO_GYM_CACHE`, or
+    the user's cache), then downloads into the cache; the download is atomic.
+
+    Args:
+        name: A key of `FILES`.
+
+    Raises:
+        ValueError: Unknown name, or the file's checksum is wrong.
+        NotADirectoryError: `$ZO_GYM_DATA` is set and is not a folder.
+        FileNotFoundError: In neither folder, and the download failed.
+    """
+    import pooch
+
+    file = lookup(FILES, name, "data file")
+    places = _data_places(name, file.folder)
+    for path in places:
+        if path.is_file():
+            _check(path, pooch.file_hash(str(path), alg="sha256"), file)
+            return path
+
+    cache = Path(os.environ.get("ZO_GYM_CACHE") or pooch.os_cache("zo-gym")).expanduser() / file.folder
+    looked = ", ".join(str(path) for path in (*places, cache / name))
+    try:
+        return Path(pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=name, path=cache))
+    except ValueError as error:  # pooch's word for a wrong checksum; it has kept nothing
+        raise ValueError(
+            f"The copy of {name} that {file.url} serves is corrupt or has changed: {error} Try again later, or put a "
+            "good copy in a folder and set ZO_GYM_DATA to that folder."
+        ) from error
+    except OSError as error:
+        raise FileNotFoundError(
+            f"Data file {name} is not at {looked}, and downloading {file.url} failed ({error}). Fetch it where there "
+            "is a network, put it in a folder and set ZO_GYM_DATA to that folder."
+        ) from error
+
+
+def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
+    """A LIBSVM binary classification set.
+
+    Args:
+        name: "heart_scale", "german.numer_scale", "a9a" or "a9a.t".
+
+    Returns:
+        Features (n, d), float64 CSR, and labels (n,), float64 in {-1, +1}.
+
+    Raises:
+        ValueError, NotADirectoryError, FileNotFoundError: As `locate`.
+    """
+    from sklearn.datasets import load_svmlight_file
+
+    file = lookup({key: value for key, value in FILES.items() if value.folder == "libsvm"}, name, "LIBSVM dataset")
+    features, labels = load_svmlight_file(
+        str(locate(name)), n_features=file.num_features, dtype=np.float64, zero_based=False
+    )
+    return features, labels
+
+
+def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    """Scikit-learn's bundled Wisconsin breast cancer set, standardised; needs no download.
+
+    Returns:
+        Features (569, 30), float64, each column of mean 0 and (population) standard deviation 1, and labels (569,),
+        float64: +1 benign, -1 malignant.
+    """
+    from sklearn import datasets
+
+    features, target = datasets.load_breast_cancer(return_X_y=True)
+    features = (features - features.mean(axis=0)) / features.std(axis=0)
+    return features, 2.0 * target - 1.0
+
+
+def _data_places(name: str, folder: str) -> tuple[Path, ...]:
+    """The two paths under `$ZO_GYM_DATA`, or none if it is unset."""
+    value = os.environ.get("ZO_GYM_DATA")
+    if not value:
+        return ()
+    root = Path(value).expanduser()
+    if not root.is_dir():
+        raise NotADirectoryError(
+            f"ZO_GYM_DATA must name a folder that holds the data files, got {value!r}, which is not one. Create it, "
+            "or unset ZO_GYM_DATA to use the cache and the download."
+        )
+    return root / folder / name, root / name
+
+
+def _check(path: Path, sha256: str, file: DataFile) -> None:
+    if sha256 != file.sha256:
+        raise ValueError(
+            f"Data file {path} is corrupt or another version: its sha256 must be {file.sha256}, got {sha256}. "
+            f"Replace it by {file.url}, or remove it so that the download is used."
+        )

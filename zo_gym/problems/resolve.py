@@ -1,0 +1,65 @@
+"""What a user may pass as `problem`: a name, a function, or a `Problem`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+
+from zo_gym.base import Problem
+from zo_gym.problems import make_problem
+from zo_gym.problems.blackbox import from_callable, start_point
+
+
+def as_problem(
+    problem: str | Problem | Callable[[Any], Any],
+    *,
+    x0: Any = None,
+    dim: int | None = None,
+    batched: bool = False,
+    device: str | torch.device | None = None,
+    options: Mapping[str, Any] | None = None,
+    errors: Literal["raise", "nan"] = "raise",
+    executor: Executor | None = None,
+) -> Problem:
+    """The `Problem` that the user means.
+
+    Args:
+        problem: A key of `PROBLEMS`, a function, or a `Problem`.
+        x0: Start (d,) instead of the problem's own; needed (or `dim`) for a function.
+        dim: d; for a function without x0, or a registered problem that takes it.
+        batched: For a function: f(X[m, d]) -> (m,).
+        device: Of a registered problem; a function follows x0.
+        options: Further keywords of a registered problem, e.g. {"labels": "01"}.
+        errors: For a function: see `from_callable`.
+        executor: For a function: see `from_callable`.
+
+    Raises:
+        TypeError, ValueError: An argument is not as described, or does not go with this kind of problem.
+    """
+    if callable(problem):
+        if options:
+            raise TypeError(f"problem_options are for registered problems; {problem!r} is a function. Bind them to it.")
+        return from_callable(problem, x0=x0, dim=dim, batched=batched, errors=errors, executor=executor)
+    if batched or executor is not None:
+        raise TypeError(f"batched= and executor= are for functions; problem {problem!r} needs neither.")
+    if isinstance(problem, str):
+        keywords = dict(options or {}) if dim is None else {"dim": dim, **(options or {})}
+        found = make_problem(problem, device=device or "cpu", **keywords)
+    elif isinstance(problem, Problem):
+        if options or dim not in (None, problem.dim):
+            raise TypeError(
+                f"problem '{problem.name}' is complete (dim {problem.dim}): drop dim= and problem_options=."
+            )
+        found = problem
+    else:
+        raise TypeError(
+            f"problem must be a name, a function or a zo_gym.Problem, got {type(problem).__name__}: {problem!r:.80}."
+        )
+    if x0 is None:
+        return found
+    start = start_point(x0, found.dim).to(device=found.device, dtype=found.dtype)
+    return replace(found, initial=lambda generator: start.clone())
