@@ -19,6 +19,8 @@ from zo_gym.metrics import NAMES
 from zo_gym.vector_env import ZOSamplingVectorEnv
 
 SATURATED = 0.999
+COSINE_EVERY = 10
+"""Steps between looks at the true gradient, which costs about as much as f."""
 
 
 class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not an error
@@ -34,6 +36,13 @@ def adapter_of(env: Any) -> GymVecEnv:
     while not isinstance(env, GymVecEnv):
         env = env.venv
     return env
+
+
+def env_of(env: Any) -> ZOSamplingVectorEnv:
+    """The project's environment under the adapter."""
+    found = adapter_of(env).env.unwrapped
+    assert isinstance(found, ZOSamplingVectorEnv)
+    return found
 
 
 class MetricsCallback(BaseCallback):
@@ -54,7 +63,8 @@ class MetricsCallback(BaseCallback):
         for name, key in (("zo/f", "f"), ("zo/best_f", "best_f"), ("zo/queries", "queries"), ("zo/rho", "rho")):
             self._add(name, report.get(key))
         self._add("zo/gate_open", report.get("gate_open"))
-        self._add("zo/cosine", report.get("cosine"))
+        if self.n_calls % COSINE_EVERY == 0:
+            self._add("zo/cosine", self._env().true_cosine())
         self._add("zo/slope", np.abs(report["delta"]))
         self._add("zo/saturation", np.abs(self.locals["actions"]) >= SATURATED)
         for row in np.flatnonzero(self.locals["dones"]):
@@ -65,9 +75,10 @@ class MetricsCallback(BaseCallback):
 
     def total_queries(self) -> int:
         """Queries spent since training began, all rows and episodes."""
-        env = adapter_of(self.training_env).env.unwrapped
-        assert isinstance(env, ZOSamplingVectorEnv)
-        return env.oracle.total
+        return self._env().oracle.total
+
+    def _env(self) -> ZOSamplingVectorEnv:
+        return env_of(self.training_env)
 
     def _add(self, name: str, values: np.ndarray | None) -> None:
         if values is None:
@@ -105,11 +116,6 @@ class QueryBudget(BaseCallback):
         self._bar: tqdm[Any] | None = None
         self._previous: Any = None
 
-    def _env(self) -> ZOSamplingVectorEnv:
-        env = adapter_of(self.training_env).env.unwrapped
-        assert isinstance(env, ZOSamplingVectorEnv)
-        return env
-
     def _on_training_start(self) -> None:
         self._bar = tqdm(
             total=self.total_queries, unit=" queries", disable=None if self.progress else True, dynamic_ncols=True
@@ -122,7 +128,7 @@ class QueryBudget(BaseCallback):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _on_rollout_start(self) -> None:
-        env, bar = self._env(), self._bar
+        env, bar = env_of(self.training_env), self._bar
         assert bar is not None
         bar.update(env.oracle.total - bar.n)
         # A step's dearest case, and a fresh start (1 query) for every row that it may end.

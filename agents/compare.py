@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.bundle import Policy, new_policy
-from agents.curves import Curves, run_method, run_policy, tuned_zo_sgd
+from agents.curves import Curves, problem_of, run_method, run_policy, tuned_zo_sgd
 
 FIRST_TEST_SEED, FIRST_TUNING_SEED, TUNING_RUNS = 1_000_000, 2_000_000, 3
 """Reporting and tuning use starts of their own; training draws from the run's own seed."""
@@ -23,14 +23,15 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
     gate too. The policy's training queries are not part of its curve: the table says how many they were.
     """
     sigma = policy.config.exploration
+    watched = {**settings, "diagnostics": problem_of(settings).gradient is not None}
     learning_rate, update = settings["learning_rate"], settings["update"]
     untrained = new_policy(policy.config, policy.device, seed=FIRST_TEST_SEED)
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS)
     eta, _ = tuned_zo_sgd(settings, tuning)
     control = {"method": "rand-ada", "update": update, "learning_rate": learning_rate}
     return [
-        run_policy("trained policy", settings, policy, seeds, sigma, FIRST_TEST_SEED),
-        run_policy("untrained (control)", settings, untrained, seeds, sigma, FIRST_TEST_SEED),
+        run_policy("trained policy", watched, policy, seeds, sigma, FIRST_TEST_SEED),
+        run_policy("untrained (control)", watched, untrained, seeds, sigma, FIRST_TEST_SEED),
         run_method(f"random, {update} (control)", settings, seeds, **control),
         run_method(f"ZO-SGD, tuned eta {eta:.3g}", settings, seeds, method="zo-sgd", learning_rate=eta),
     ]

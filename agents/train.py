@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from agents.build import PRESETS, Preset, build_agent, with_overrides
 from agents.bundle import PolicyConfig, load_policy, save_policy
-from agents.callbacks import Checkpoints, MetricsCallback, QueryBudget, TrainingDone, Trajectory
+from agents.callbacks import Checkpoints, MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
 from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from agents.console import fail_clearly
@@ -33,7 +33,6 @@ from zo_gym import ENV_ID
 from zo_gym.metrics import NAMES
 from zo_gym.problems import PROBLEMS
 from zo_gym.registry import lookup
-from zo_gym.settings import resolve
 
 NEVER = 10**12
 """Steps or episodes: more than any run has. Queries end training, and MetricsCallback writes the log."""
@@ -130,7 +129,7 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
         options = json.loads(args.problem_options)
     except json.JSONDecodeError as error:
         raise ValueError(f"--problem-options must be a JSON object, got {args.problem_options!r}: {error}.") from error
-    settings: dict[str, Any] = {
+    return {
         "problem": args.problem,
         "problem_options": options,
         "observation": args.observation,
@@ -145,8 +144,6 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
         "gate_threshold": args.gate_threshold,
         "num_directions": args.num_directions,
     }
-    known = resolve(**settings)
-    return settings | {"diagnostics": known.problem.gradient is not None}
 
 
 def build_env(settings: dict[str, Any], num_envs: int, scale_rewards: bool, device: str) -> VecEnv:
@@ -176,7 +173,7 @@ def prepare(args: TrainArgs, folder: Path) -> Run:
         args.algo,
         env,
         preset,
-        shape=resolve(**settings).problem.shape,
+        shape=env_of(env).mdp.problem.shape,
         seed=args.seed,
         device=device,
         buffer_size=max(1000, min(most_steps, 1_000_000)),
@@ -186,7 +183,7 @@ def prepare(args: TrainArgs, folder: Path) -> Run:
 
 def policy_config(run: Run) -> PolicyConfig:
     """What the policy bundle says about itself."""
-    mdp = resolve(**run.settings)
+    mdp = env_of(run.agent.env).mdp
     sigma = run.preset.exploration
     return PolicyConfig(
         algo=run.args.algo,

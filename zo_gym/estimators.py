@@ -15,7 +15,7 @@ from zo_gym.directions import orthonormalise
 
 def _forward_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
     # Multiply, then add: a fused multiply-add would round differently in a vector lane and in a scalar tail.
-    return x[:, None, :] + mu * u  # (B, 1, d) + (B, q, d)
+    return x.unsqueeze(1) + mu * u  # (B, 1, d) + (B, q, d)
 
 
 def _central_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
@@ -29,13 +29,13 @@ def _axes_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
 
 
 def _forward_slopes(values: Tensor, fx: Tensor, mu: float) -> Tensor:
-    return (values - fx[:, None]) / mu
+    return (values - fx.unsqueeze(1)) / mu
 
 
 def _mean(slopes: Tensor, u: Tensor) -> Estimate:
     """g = (1/q) sum_i delta_i u_i (eq. 1; eq. 2 where q = 1)."""
-    if u.shape[1] == 1:  # eq. 2 without the reductions: the environment's every step
-        return Estimate(slopes * u[:, 0, :], slopes, slopes[:, 0] * slopes[:, 0])
+    if u.shape[1] == 1:  # eq. 2 needs no reductions, and is the environment's every step
+        return Estimate(slopes * u.squeeze(1), slopes, (slopes * slopes).squeeze(1))
     gradient = (slopes[:, :, None] * u).mean(1)  # (B, q, 1) x (B, q, d) -> (B, d)
     return Estimate(gradient, slopes, slopes.square().mean(1))
 

@@ -94,9 +94,9 @@ def _follow(mdp: MDP, oracle: Oracle, state: MDPState, u: Tensor, rows: np.ndarr
     """Move along the policy's direction (eq. 2; Algorithm 2, lines 8, 9 and 13)."""
     s = mdp.settings
     done = step(
-        oracle, state.iterate, u[:, None, :], forward, mdp.rule, s.smoothing, reevaluate=s.reevaluate, rows=rows
+        oracle, state.iterate, u.unsqueeze(1), forward, mdp.rule, s.smoothing, reevaluate=s.reevaluate, rows=rows
     )
-    slope = done.estimate.slopes[:, 0]
+    slope = done.estimate.slopes.squeeze(1)
     rho = None if s.gate == "off" else torch.full_like(slope, math.nan)
     return _close(mdp, state, done, u, slope, rho)
 
@@ -142,6 +142,16 @@ def restart(mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, r
     return put(state, rows, initial(mdp, oracle, generators, rows))
 
 
+def true_cosine(mdp: MDP, state: MDPState) -> Tensor | None:
+    """cos(g, grad f(x)) of the last step, (B,), 0 at the start; None where f does not know its gradient.
+
+    For loggers that look now and then; `diagnostics=True` reports it at every step. Costs no queries.
+    """
+    if mdp.problem.gradient is None:
+        return None
+    return cosine(state.estimate, mdp.problem.gradient(state.iterate.x - state.move))
+
+
 def observation(mdp: MDP, oracle: Oracle, state: MDPState) -> np.ndarray:
     """What the agent sees, float32 (B, observation_dim), new memory."""
     return OBSERVATIONS[mdp.settings.observation](oracle, state)
@@ -155,7 +165,7 @@ def reward(mdp: MDP, before: MDPState, after: MDPState) -> np.ndarray:
 def terminated(mdp: MDP, state: MDPState) -> np.ndarray:
     """Target reached, (B,) bool."""
     if mdp.settings.target is None:
-        return np.zeros(len(state.estimate), dtype=bool)
+        return np.zeros(state.estimate.shape[0], dtype=bool)
     return (state.iterate.fx <= mdp.settings.target).cpu().numpy()
 
 

@@ -20,7 +20,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("zo/total_queries", "queries", "queries spent since training began, all rows and episodes, all phases"),
     Metric("zo/slope", "f / x", "size of the measured slope along the direction that x moved, mean"),
     Metric(
-        "zo/cosine", "-1 to 1", "cosine of the estimate g and the true gradient, mean; only where f knows its gradient"
+        "zo/cosine",
+        "-1 to 1",
+        "cosine of the estimate g and the true gradient, every 10th step; only where f knows its gradient",
     ),
     Metric(
         "zo/rho",

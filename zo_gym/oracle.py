@@ -58,6 +58,8 @@ class Oracle:
         self.queries = np.zeros(rows, dtype=np.int64)
         self.failures = np.zeros(rows, dtype=np.int64)
         self.total = 0
+        # At most what any run has left: while a call fits in it, no run needs looking at.
+        self._headroom = 0
         self._worst = torch.full((rows,), -math.inf, dtype=problem.dtype, device=problem.device)
 
     @property
@@ -87,6 +89,7 @@ class Oracle:
         self.queries[:] = state["queries"].cpu().numpy()
         self.failures[:] = state["failures"].cpu().numpy()
         self.total = state["total"]
+        self._headroom = 0
         self._worst = state["worst"].to(self._worst)
 
     def __call__(self, points: Tensor, rows: np.ndarray | None = None) -> Tensor:
@@ -107,7 +110,8 @@ class Oracle:
         self._charge(m, rows)
         values = self._evaluate(points.reshape(b * m, d)).view(b, m)
         # A finite sum proves that all terms are finite; only otherwise look closer (it may be mere overflow).
-        if not math.isfinite(values.sum().item()) and not bool(torch.isfinite(values).all()):
+        total = values if values.numel() == 1 else values.sum()
+        if not math.isfinite(total.item()) and not bool(torch.isfinite(values).all()):
             values = self._repair(values, points, rows)
         if self.on_failure == "penalize":
             index = slice(None) if rows is None else torch.from_numpy(rows)
@@ -119,13 +123,15 @@ class Oracle:
 
     def _charge(self, m: int, rows: np.ndarray | None) -> None:
         index = slice(None) if rows is None else rows
-        if self.budget is not None:
+        if self.budget is not None and m > self._headroom:
             spent = int(self.queries[index].max())
             if spent + m > self.budget:
                 raise BudgetError(
                     f"Budget of {self.budget} queries has {self.budget - spent} left; this call needs {m}. "
                     "Raise budget= or ask for fewer directions."
                 )
+            self._headroom = self.budget - int(self.queries.max())
+        self._headroom -= m
         self.queries[index] += m
         self.total += m * (len(self.queries) if rows is None else len(rows))
 

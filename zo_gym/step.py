@@ -98,17 +98,17 @@ def ask_step(
     if reevaluate:
         fx = values[:, -1]
     probe_slope = None if probe is None else (values[:, m] - fx) / smoothing
-    estimate = estimator.combine(values[:, :m], fx, directions, smoothing)
+    estimate = estimator.combine(values[:, :m] if extra else values, fx, directions, smoothing)
 
     x_new, rule_state = rule.propose(rule_state, x, estimate.gradient)
-    f_new = (yield x_new[:, None, :])[:, 0]
+    f_new = (yield x_new.unsqueeze(1)).squeeze(1)
     kept = None
     if rule.judge is not None:
         kept, rule_state = rule.judge(rule_state, fx, f_new, estimate)
-        x_new = torch.where(kept[:, None], x_new, x)
+        x_new = torch.where(kept.unsqueeze(1), x_new, x)
         f_new = torch.where(kept, f_new, fx)
     better = f_new < best_f
-    best_x = torch.where(better[:, None], x_new, best_x)
+    best_x = torch.where(better.unsqueeze(1), x_new, best_x)
     best_f = torch.where(better, f_new, best_f)
     return Step(Iterate(x_new, f_new, best_x, best_f, rule_state), estimate, probe_slope, kept)
 

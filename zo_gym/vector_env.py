@@ -125,6 +125,13 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         infos |= {"final_info": self._masked(report, ended), "_final_info": ended.copy()}
         return observation, reward, terminated, truncated, infos
 
+    def true_cosine(self) -> np.ndarray | None:
+        """Each row's cos(g, grad f) of the last step, (num_envs,): see `zo_gym.mdp.true_cosine`."""
+        if self._state is None:
+            return None
+        found = process.true_cosine(self.mdp, self._state)
+        return None if found is None else found.cpu().numpy()
+
     def state_dict(self) -> dict[str, Any]:
         """Where all rows stand, their generators included, as tensors and plain values: nothing that runs on load.
 

@@ -33,8 +33,8 @@ def adaptive(learning_rate: float) -> UpdateRule:
     def judge(eta: State, fx: Tensor, f_new: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         actual = fx - f_new
         kept = actual > 0
-        good = actual > GOOD_RATIO * eta[:, 0] * estimate.gain
+        good = actual > GOOD_RATIO * eta.squeeze(1) * estimate.gain
         factor = torch.where(kept, torch.where(good, GOOD, POOR), REJECTED).to(eta.dtype)
-        return kept, eta * factor[:, None]
+        return kept, eta * factor.unsqueeze(1)
 
     return UpdateRule(init, propose, judge)
