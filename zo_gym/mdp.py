@@ -172,9 +172,9 @@ def terminated(mdp: MDP, state: MDPState) -> np.ndarray:
 def truncated(mdp: MDP, oracle: Oracle, state: MDPState) -> np.ndarray:
     """The budget does not hold one more step, (B,) bool."""
     if mdp.settings.gate == "off":
-        return oracle.remaining < mdp.policy_cost
+        return ~oracle.fits(mdp.policy_cost)
     is_open = mdp.gate.is_open(state.gate).cpu().numpy()
-    return oracle.remaining < np.where(is_open, mdp.policy_cost, mdp.random_cost)
+    return ~oracle.fits(np.where(is_open, mdp.policy_cost, mdp.random_cost))
 
 
 def info(mdp: MDP, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> dict[str, np.ndarray]:

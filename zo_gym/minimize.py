@@ -15,7 +15,7 @@ from zo_gym.optimizer import Optimizer
 from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problems.resolve import as_problem
 from zo_gym.rng import make_generator
-from zo_gym.step import cost
+from zo_gym.step import cost, require_budget
 
 
 class Progress(NamedTuple):
@@ -59,7 +59,7 @@ def minimize(
             f receives numpy arrays, or tensors where x0 is a tensor.
         x0: Start (d,); a problem has its own where this is None.
         method: A key of `zo_gym.METHODS`. The default needs no tuning: one random direction and an adaptive step.
-        budget: Queries (evaluations of f at one point) at most. A step that would not fit is not begun.
+        budget: Queries (evaluations of f at one point) at most. A step that might not fit is not begun.
         learning_rate: eta; None for the method's default.
         smoothing: mu > 0, the finite difference's length, in units of x.
         num_directions: q per step; None for the method's default. They are evaluated as one batch: memory O(q d).
@@ -97,7 +97,8 @@ def minimize(
         estimator=estimator,
         update=update,
     )
-    _require_budget(budget, 1 + cost(chosen.estimator, chosen.num_directions, problem.dim, reevaluate=reevaluate))
+    step_cost = cost(chosen.estimator, chosen.num_directions, problem.dim, reevaluate=reevaluate)
+    require_budget(budget, step_cost, on_failure)
     start_seed, noise_seed, direction_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
     start = problem.initial(make_generator(start_seed, problem.device))
     optimizer = Optimizer(
@@ -124,7 +125,7 @@ def _drive(
                 return optimizer.result(True, "Stopped by the callback.")
             if target is not None and optimizer.best_fun <= target:
                 return optimizer.result(True, f"Target reached: f <= {target}.")
-            if oracle.remaining[0] < optimizer.step_cost:
+            if not oracle.fits(optimizer.step_cost)[0]:
                 return optimizer.result(True, f"Budget spent: {optimizer.nfev} of {oracle.budget} queries.")
     except ObjectiveError as error:
         if optimizer.started:
@@ -141,13 +142,3 @@ def _stopped(callback: Callable[[Progress], Any], optimizer: Optimizer) -> bool:
         return callback(Progress(optimizer.best_x, optimizer.best_fun, optimizer.nfev, optimizer.nit)) is True
     except StopIteration:
         return True
-
-
-def _require_budget(budget: int, least: int) -> None:
-    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)):
-        raise TypeError(f"budget must be an integer number of queries, got {budget!r}.")
-    if budget < least:
-        raise ValueError(
-            f"budget must be at least {least} queries for the start and one step, got {budget}. "
-            "Raise budget or lower num_directions."
-        )

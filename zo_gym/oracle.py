@@ -17,6 +17,11 @@ OnFailure = Literal["raise", "penalize", "retry"]
 RETRIES = 3
 
 
+def worst_case(queries: int | np.ndarray, on_failure: OnFailure) -> int | np.ndarray:
+    """What `queries` evaluations cost at most, retries counted."""
+    return queries * (1 + RETRIES) if on_failure == "retry" else queries
+
+
 class Oracle:
     """f(X) for B independent runs, counting every evaluation of every run.
 
@@ -68,6 +73,13 @@ class Oracle:
         if self.budget is None:
             return np.full_like(self.queries, np.iinfo(np.int64).max)
         return self.budget - self.queries
+
+    def fits(self, queries: int | np.ndarray) -> np.ndarray:
+        """Do the budgets hold so many more queries, whatever fails? (B,) bool.
+
+        With on_failure="retry" each of them may take 3 more: a step that begins can always be finished.
+        """
+        return self.remaining >= worst_case(queries, self.on_failure)
 
     def restart(self, rows: np.ndarray, generators: Generators) -> None:
         """Give the runs with the indices `rows` a fresh budget and these generators (one each)."""

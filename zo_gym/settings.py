@@ -16,7 +16,7 @@ from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problems.resolve import as_problem
 from zo_gym.registry import lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
-from zo_gym.step import cost, require_smoothing
+from zo_gym.step import cost, require_budget, require_smoothing
 from zo_gym.updates import RULES
 
 Observation = Literal["x", "history"]
@@ -101,11 +101,7 @@ def resolve(**options: Any) -> MDP:
     gate = lookup(GATES, s.gate, "gate")(s.gate_threshold, problem.dim, q)
     policy_cost = cost(forward, 1, problem.dim, reevaluate=s.reevaluate)
     random_cost = cost(forward, q, problem.dim, probe=True, reevaluate=s.reevaluate)
-    first = policy_cost if s.gate == "off" else random_cost
-    if isinstance(s.budget, bool) or not isinstance(s.budget, (int, np.integer)) or s.budget < 1 + first:
-        raise ValueError(
-            f"budget must be an integer >= {1 + first} queries (1 at reset and {first} for a step), got {s.budget!r}."
-        )
+    require_budget(s.budget, policy_cost if s.gate == "off" else random_cost, s.on_failure)
     sampler = lookup(SAMPLERS, s.sampler, "sampler")()
     return MDP(s, problem, rule, gate, sampler, policy_cost, random_cost)
 

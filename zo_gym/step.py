@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Estimate, Estimator, State, UpdateRule
-from zo_gym.oracle import Oracle
+from zo_gym.oracle import OnFailure, Oracle, worst_case
 
 Questions = Generator[Tensor, Tensor, "Step"]
 """Yields points (B, m, d), is sent values (B, m), returns the finished step."""
@@ -65,6 +65,24 @@ def require_smoothing(smoothing: float, dtype: torch.dtype) -> float:
             "noise. Use a larger smoothing, or x0 in float64."
         )
     return smoothing
+
+
+def require_budget(budget: int, step_cost: int, on_failure: OnFailure) -> None:
+    """Raise unless the budget holds the start (1 query) and one step.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is too small.
+    """
+    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)):
+        raise TypeError(f"budget must be an integer number of queries, got {budget!r}.")
+    least = worst_case(1 + step_cost, on_failure)
+    if budget < least:
+        retries = ", all of them retried" if on_failure == "retry" else ""
+        raise ValueError(
+            f"budget must be at least {least} queries (1 for the start, {step_cost} for one step{retries}), "
+            f"got {budget}. Raise budget, or lower num_directions."
+        )
 
 
 def cost(estimator: Estimator, num_directions: int, dim: int, *, probe: bool = False, reevaluate: bool = False) -> int:
