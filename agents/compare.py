@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -54,21 +55,23 @@ def rows_of(curves: Sequence[Curves]) -> list[dict[str, Any]]:
 
 def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """The rows on the terminal, f as mean +- std; the least final mean is bold."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     columns = [name for name in rows[0] if name.startswith("f at ")]
     table.add_column("method", no_wrap=True)
-    for name in [*columns, "queries"]:
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     least = min(row[columns[-1]] for row in rows)
     for row in rows:
         cells = _cells(row, columns)
         style = "bold" if row[columns[-1]] == least else ""
-        table.add_row(str(row["method"]), *cells, f"{row['queries']:.0f}", style=style)
+        table.add_row(str(row["method"]), *cells, style=style)
     Console().print(table)
+    spent = sorted({round(row["queries"]) for row in rows})
+    print(f"Queries spent by each run: {' to '.join(str(n) for n in spent[:: max(1, len(spent) - 1)])}.")
 
 
 def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    return [f"{row[name]:.4g} ± {row[name.replace('f at', 'std at')]:.1g}" for name in columns]
+    return [f"{row[name]:.4g}±{row[name.replace('f at', 'std at')]:.1g}" for name in columns]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

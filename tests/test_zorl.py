@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,15 @@ from zo_gym import Problem, ZOSamplingVectorEnv
 from zo_gym.gate import perfect_rho
 
 D, Q, MU, ETA = 3, 20, 0.01, 0.05
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small are slower on two threads; the number is global to torch, so it is given back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @dataclass
@@ -145,10 +155,10 @@ def test_behind_an_open_gate_the_stored_action_is_the_policys_own_unit_direction
 @pytest.mark.parametrize("network", ["mlp", "cnn"])
 def test_the_gate_opens_at_the_step_where_eq_3_reaches_the_threshold(network: str) -> None:
     calls = Calls()
-    agent, reports = train("ddpg", calls, 40, network=network, gate_threshold=0.9)
+    agent, reports = train("ddpg", calls, 40, network=network, gate_threshold=0.7)
     steps = read_steps(calls)
     looked = [s.rho for s in steps if not math.isnan(s.rho)]
-    opened_at = next(index for index, rho in enumerate(looked) if rho >= 0.9)
+    opened_at = next(index for index, rho in enumerate(looked) if rho >= 0.7)
     assert 0 < opened_at == len(looked) - 1 < 39  # it looked until then, and never again (a latch)
     np.testing.assert_allclose([info["rho"] for info in reports.infos][: len(looked)], looked, rtol=1e-9)
     assert all(math.isnan(info["rho"]) for info in reports.infos[len(looked) :])
@@ -158,7 +168,7 @@ def test_the_gate_opens_at_the_step_where_eq_3_reaches_the_threshold(network: st
 
 def test_a_step_costs_22_queries_while_the_gate_is_shut_and_2_once_it_is_open() -> None:
     calls = Calls()
-    agent, reports = train("ddpg", calls, 40, gate_threshold=0.9)
+    agent, reports = train("ddpg", calls, 40, gate_threshold=0.7)
     steps = read_steps(calls)
     assert calls.sizes[0] == 1  # f(x_0)
     assert {s.queries for s in steps if not math.isnan(s.rho)} == {Q + 2}
@@ -179,7 +189,7 @@ def test_without_a_gate_every_step_follows_the_policy_and_stores_its_action() ->
 def test_rewards_and_observations_are_those_of_the_move_that_x_made() -> None:
     """Line 15 stores (x_k, u, r, x_{k+1}) of one and the same move, in both phases."""
     calls = Calls()
-    agent, _ = train("ddpg", calls, 40, gate_threshold=0.9)
+    agent, _ = train("ddpg", calls, 40, gate_threshold=0.7)
     buffer = agent.replay_buffer
     assert buffer is not None
     places, values = [p[0] for p in calls.points[::2]], [v[0] for v in calls.values[::2]]
@@ -196,7 +206,7 @@ def test_each_row_stores_its_own_direction_when_some_gates_are_open_and_some_shu
     calls = Calls()
     env = GymVecEnv(
         ZOSamplingVectorEnv(
-            calls.problem(), num_envs=4, budget=10_000, gate="paper", gate_threshold=0.9, num_directions=Q
+            calls.problem(), num_envs=4, budget=10_000, gate="paper", gate_threshold=0.7, num_directions=Q
         )
     )
     agent = build_agent("ddpg", env, PRESETS["default"], shape=None, seed=1, device="cpu", buffer_size=1000)
@@ -317,7 +327,7 @@ def test_a_copy_of_direction_noise_does_not_disturb_the_original() -> None:
 @pytest.mark.parametrize("algo", sorted(AGENTS))
 def test_the_same_seed_trains_the_same_agent(algo: str) -> None:
     def weights() -> list[torch.Tensor]:
-        agent, _ = train(algo, Calls(), 20, gate_threshold=0.9)
+        agent, _ = train(algo, Calls(), 20, gate_threshold=0.7)
         return list(agent.policy.state_dict().values())
 
     first, second = weights(), weights()
