@@ -105,6 +105,14 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> Policy:
         fields["shape"] = None if fields["shape"] is None else tuple(fields["shape"])
         policy = new_policy(PolicyConfig(**fields), device)
         policy.actor.load_state_dict(load_file(weights_file, device=str(device)))
-    except (json.JSONDecodeError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        SafetensorError,
+        RuntimeError,
+    ) as error:
         raise ValueError(f"The policy in {folder} cannot be read: {error}. Save or download it again.") from error
     return policy

@@ -6,6 +6,7 @@ random generators are restored. On CUDA the weights are, but kernels may sum in 
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections import deque
 from pathlib import Path
@@ -30,6 +31,7 @@ def save_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
     """Write the agent and its environment to `path`, atomically. Call it between two steps."""
     content = {
         "parameters": agent.get_parameters(),
+        "variables": {name: getattr(agent, name).detach() for name in _variables(agent)},
         "counters": {name: int(getattr(agent, name)) for name in _COUNTERS},
         "last_obs": torch.from_numpy(np.asarray(agent._last_obs)),
         "episodes": [{key: float(value) for key, value in entry.items()} for entry in agent.ep_info_buffer or ()],
@@ -41,7 +43,7 @@ def save_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
 
 
 def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
-    """Put a freshly built agent of the same configuration where `save_checkpoint` found it.
+    """Put a freshly built agent of the same configuration where `save_checkpoint` found it. Costs no queries.
 
     Raises:
         FileNotFoundError: No such file.
@@ -51,7 +53,10 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
         raise FileNotFoundError(f"No checkpoint at {path}. The run ended before its first one: start it anew.")
     try:
         content = torch.load(path, map_location=agent.device, weights_only=True)
+        _begin_without_reset(agent)
         agent.set_parameters(content["parameters"], exact_match=True, device=agent.device)
+        for name in _variables(agent):
+            getattr(agent, name).data.copy_(content["variables"][name])
         for name, value in content["counters"].items():
             setattr(agent, name, value)
         agent._last_obs = content["last_obs"].cpu().numpy()
@@ -60,8 +65,22 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
         _unpack_buffer(agent, content["buffer"])
         _unpack_environment(agent, content["environment"])
         _unpack_random(agent, content["random"])
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise ValueError(f"The checkpoint {path} cannot be read: {error}") from error
+
+
+def _variables(agent: OffPolicyAlgorithm) -> list[str]:
+    """Learned tensors outside the networks and their optimisers, such as SAC's temperature."""
+    return agent._get_torch_save_params()[1]
+
+
+def _begin_without_reset(agent: OffPolicyAlgorithm) -> None:
+    """What `learn` sets up at first, but for the reset of the environment: that would query f."""
+    assert agent.env is not None
+    shape = agent.env.observation_space.shape
+    assert shape is not None
+    agent._last_obs = np.zeros((agent.env.num_envs, *shape), dtype=np.float32)
+    agent._setup_learn(0, None, reset_num_timesteps=False)
 
 
 def _pack_buffer(agent: OffPolicyAlgorithm) -> dict[str, Any]:

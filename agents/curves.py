@@ -96,20 +96,21 @@ def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, 
     results = []
     for seed in seeds:
         env.reset(seed=seed)
-        results.append(
-            minimize(
-                env.mdp.problem,
-                env.x,
-                method=method,
-                budget=s.budget,
-                smoothing=s.smoothing,
-                noise_std=s.noise_std,
-                reevaluate=s.reevaluate,
-                on_failure=s.on_failure,
-                seed=seed,
-                **options,
-            )
+        result = minimize(
+            env.mdp.problem,
+            env.x,
+            method=method,
+            budget=s.budget,
+            smoothing=s.smoothing,
+            noise_std=s.noise_std,
+            reevaluate=s.reevaluate,
+            on_failure=s.on_failure,
+            seed=seed,
+            **options,
         )
+        if not result.success:  # minimize answers Ctrl-C with what it has; a comparison has no use for half a run
+            raise KeyboardInterrupt(result.message)
+        results.append(result)
     best = np.stack([on_grid(grid, r.trace.queries.tolist(), r.trace.best.tolist()) for r in results])
     return Curves(name, grid, best, None, np.array([r.nfev for r in results]))
 

@@ -32,8 +32,9 @@ def figure(curves: Sequence[Curves], title: str) -> Figure:
         axes[0].plot(c.queries, mean, STYLES[index % 6], color=COLOURS[index % 6], label=c.name, linewidth=1.8)
         axes[0].fill_between(c.queries, mean - std, mean + std, color=COLOURS[index % 6], alpha=0.18, linewidth=0)
         if c.cosine is not None:
-            smooth = _running_mean(np.nanmean(c.cosine[:, 1:], axis=0), 20)
-            axes[1].plot(c.queries[1:], smooth, STYLES[index % 6], color=COLOURS[index % 6], linewidth=1.5)
+            axes[1].plot(
+                c.queries, _running_mean(c.cosine, 20), STYLES[index % 6], color=COLOURS[index % 6], linewidth=1.5
+            )
     last = [c.best[:, -1].mean() for c in curves]
     shown = [c.best.mean(0)[len(c.queries) // 20] for c in curves]
     spread = max(max(shown) - min(last), 1e-12)
@@ -50,8 +51,9 @@ def figure(curves: Sequence[Curves], title: str) -> Figure:
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    kernel = np.ones(width)
+    """(N, T) -> (T,): mean over the runs and over `width` neighbouring points, of the values that are known."""
     known = np.isfinite(values)
-    weight = np.convolve(known, kernel, mode="same")
-    total = np.convolve(np.where(known, values, 0.0), kernel, mode="same")
+    kernel = np.ones(min(width, values.shape[1]))
+    weight = np.convolve(known.sum(0), kernel, mode="same")
+    total = np.convolve(np.where(known, values, 0.0).sum(0), kernel, mode="same")
     return np.where(weight > 0, total / np.maximum(weight, 1), np.nan)

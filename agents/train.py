@@ -152,6 +152,17 @@ def build_env(settings: dict[str, Any], num_envs: int, scale_rewards: bool, devi
     return RewardScale(env) if scale_rewards else env
 
 
+def require_room(args: TrainArgs, preset: Preset) -> None:
+    """Raise ValueError unless the training queries hold a start and a step of every row."""
+    step = 2 if preset.gate == "off" else args.num_directions + 2
+    least = args.num_envs * (step + 2 + (args.noise_std > 0))
+    if args.total_queries < least:
+        raise ValueError(
+            f"--total-queries must be at least {least} for the start and one step of {args.num_envs} rows, "
+            f"got {args.total_queries}. Raise it, or lower --num-envs."
+        )
+
+
 def prepare(args: TrainArgs, folder: Path) -> Run:
     """Build environment and agent for these arguments; nothing has been queried yet."""
     device = resolve_device(args.device)
@@ -167,6 +178,7 @@ def prepare(args: TrainArgs, folder: Path) -> Run:
         exploration=args.exploration,
     )
     settings = environment_settings(args, preset)
+    require_room(args, preset)
     env = build_env(settings, args.num_envs, preset.scale_rewards, device)
     most_steps = args.total_queries // 2 + args.num_envs
     agent = build_agent(
@@ -322,7 +334,6 @@ def run_training(args: TrainArgs) -> Path:
         folder = args.resume
         args = dataclasses.replace(load_args(folder), progress=args.progress)
         run = prepare(args, folder)
-        run.agent._setup_learn(0, None, reset_num_timesteps=True)  # makes buffers that the checkpoint fills
         load_checkpoint(run.agent, folder / "checkpoint.pt")
         print(f"Resuming {folder} at step {run.agent.num_timesteps}.")
     else:

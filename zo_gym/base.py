@@ -104,7 +104,8 @@ class Estimator(NamedTuple):
     """Which points to query and how their values become a gradient."""
 
     num_queries: Callable[[int, int], int]
-    """(q, d) -> m, the queries a row spends on one estimate, f(x) not counted (it is cached)."""
+    """(q, d) -> m, the queries a row spends on one estimate, f(x) not counted (it is cached).
+    Raises ValueError where q is too many."""
     points: Callable[[Tensor, Tensor, float], Tensor]
     """(x (B, d), directions (B, q, d), mu) -> points (B, m, d)."""
     combine: Callable[[Tensor, Tensor, Tensor, float], Estimate]

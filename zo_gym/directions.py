@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ALIGNMENT = 16
+"""Elements: 64 bytes of float32, the widest vector registers."""
+
 
 def unit(u: Tensor) -> Tensor:
     """u / |u| over the last dimension; 0 stays 0."""
@@ -30,5 +33,7 @@ def orthonormalise(u: Tensor) -> Tensor:
         return unit(u)
     if q > d:
         raise ValueError(f"estimator 'span' needs num_directions <= dim, got {q} > {d}. Lower num_directions.")
-    basis, _ = torch.linalg.qr(u.mT)  # (B, d, q)
-    return basis.mT.contiguous()
+    # Zeros at the end put every row's matrix at the same memory alignment, which LAPACK's rounding depends on.
+    padded = torch.nn.functional.pad(u, (0, -d % ALIGNMENT))
+    basis, _ = torch.linalg.qr(padded.mT)  # (B, d + zeros, q)
+    return basis[:, :d].mT.contiguous()

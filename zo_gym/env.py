@@ -33,9 +33,11 @@ def to_tensor(mdp: MDP, actions: Any, shape: tuple[int, ...]) -> torch.Tensor:
         TypeError: Not numbers.
     """
     try:
-        array = np.asarray(actions.detach().cpu() if isinstance(actions, torch.Tensor) else actions, dtype=np.float64)
+        array = np.asarray(actions.detach().cpu() if isinstance(actions, torch.Tensor) else actions)
     except (TypeError, ValueError) as error:
         raise TypeError(f"action must be an array of real numbers, got {actions!r:.80}.") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"action must be an array of real numbers, got {actions!r:.80}.")
     if array.shape != shape:
         raise ValueError(f"action must have shape {shape}, got {array.shape}.")
     if not np.isfinite(array).all():
@@ -136,6 +138,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         super().reset(seed=seed)
         if options:
             raise ValueError(f"reset() takes no options, got {sorted(options)}. Pass them to gym.make instead.")
+        self._state, self._end = None, "reset() failed"  # until it has not
         self._generators = [episode_generator(self.np_random, self.mdp)]
         self._state = process.initial(self.mdp, self.oracle, self._generators, np.zeros(1, dtype=np.int64))
         self._end = ""
@@ -155,8 +158,9 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
             raise gym.error.ResetNeeded(f"No episode is running: {self._end}. Call reset() before step().")
         u = to_tensor(self.mdp, action, (self.mdp.problem.dim,))[None, :]
         before = self._state
-        self._state, outcome = process.transition(self.mdp, self.oracle, self._generators, before, u)
-        reward = float(process.reward(self.mdp, before, self._state)[0])
+        after, outcome = process.transition(self.mdp, self.oracle, self._generators, before, u)
+        reward = float(process.reward(self.mdp, before, after)[0])
+        self._state = after  # nothing can fail any more
         terminated = bool(process.terminated(self.mdp, self._state)[0])
         truncated = not terminated and bool(process.truncated(self.mdp, self.oracle, self._state)[0])
         if terminated:

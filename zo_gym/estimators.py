@@ -76,7 +76,14 @@ Exact slopes on a quadratic. Reference: Nesterov and Spokoiny (2017), eq. 30.
 coordinate = Estimator(num_queries=lambda q, d: d, points=_axes_points, combine=_coordinate)
 """g_i = (f(x + mu e_i) - f(x)) / mu for all d axes. Costs d queries per row; the sampled directions are not used."""
 
-span = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=_span, prepare=orthonormalise)
+
+def _span_queries(q: int, d: int) -> int:
+    if q > d:
+        raise ValueError(f"estimator 'span' needs num_directions <= dim, got {q} > {d}. Lower num_directions.")
+    return q
+
+
+span = Estimator(num_queries=_span_queries, points=_forward_points, combine=_span, prepare=orthonormalise)
 """Projection of grad f on the span of the directions: g = sum_i delta_i v_i, v an orthonormal basis. Costs q queries.
 
 For q = 1 this is eq. 2 with |u| = 1, the transition of the paper's MDP. |g| <= |grad f| as mu -> 0.

@@ -53,8 +53,18 @@ def initial(mdp: MDP, oracle: Oracle, generators: Generators, rows: np.ndarray) 
     oracle.restart(rows, generators)
     x = torch.stack([mdp.problem.initial(g) for g in generators])  # (b, d)
     fx = oracle(x[:, None, :], rows)[:, 0]
+    return _start(mdp, x, fx)
+
+
+def blank(mdp: MDP, rows: int) -> MDPState:
+    """A state of the right shapes and types with zeros for x and f. Costs no queries."""
+    x = torch.zeros(rows, mdp.problem.dim, dtype=mdp.problem.dtype, device=mdp.problem.device)
+    return _start(mdp, x, x[:, 0])
+
+
+def _start(mdp: MDP, x: Tensor, fx: Tensor) -> MDPState:
     zero = torch.zeros_like(x)
-    gate = mdp.gate.init(len(x), x.device)
+    gate = mdp.gate.init(x.shape[0], x.device)
     return MDPState(begin(x, fx, mdp.rule), zero, zero, gate, mdp.sampler.init(x))
 
 
@@ -205,13 +215,19 @@ def _host(values: Tensor) -> np.ndarray:
 
 
 def _see_x(oracle: Oracle, state: MDPState) -> np.ndarray:
-    return state.iterate.x.to(torch.float32, copy=True).cpu().numpy()
+    return _to_float32(state.iterate.x.cpu().numpy())
 
 
 def _see_history(oracle: Oracle, state: MDPState) -> np.ndarray:
     left = np.log1p(oracle.remaining.astype(np.float64))[:, None]  # (B, 1)
     parts = [part.cpu().numpy() for part in (state.iterate.x, state.estimate, state.move)]
-    return np.concatenate([*parts, left], axis=1).astype(np.float32)
+    return _to_float32(np.concatenate([*parts, left], axis=1))
+
+
+def _to_float32(values: np.ndarray) -> np.ndarray:
+    """In new memory; what float32 cannot hold becomes its largest value, which is the observation space's bound."""
+    most = np.finfo(np.float32).max
+    return np.clip(values, -most, most).astype(np.float32)
 
 
 def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zo_gym.base import Estimator, Sampler, UpdateRule
+from zo_gym.checks import check_directions
 from zo_gym.estimators import ESTIMATORS
 from zo_gym.registry import lookup
 from zo_gym.samplers import SAMPLERS
@@ -93,9 +94,7 @@ def build(
     """
     recipe = lookup(METHODS, method, "method")
     if num_directions is not None:
-        if isinstance(num_directions, bool) or not isinstance(num_directions, int) or num_directions < 1:
-            raise ValueError(f"num_directions must be an integer >= 1, got {num_directions!r}.")
-        recipe = replace(recipe, num_directions=num_directions)
+        recipe = replace(recipe, num_directions=check_directions(num_directions))
     if learning_rate is not None and isinstance(update, UpdateRule):
         raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
     eta = recipe.learning_rate(dim) if learning_rate is None else learning_rate

@@ -31,7 +31,9 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("zo/gate_open", "share", "rows whose next step follows the policy"),
     Metric("zo/saturation", "share", "coordinates of the actions at a bound of the box (>= 0.999 in size)"),
-    Metric("zo/reward_scale", "f", "running mean of |reward| that rewards are divided by; only where that is on"),
+    Metric(
+        "zo/reward_scale", "f", "running mean of the rewards' size that rewards are divided by; only where that is on"
+    ),
     Metric("rollout/ep_rew_mean", "reward", "undiscounted, unscaled reward of an episode, mean over the last 100"),
     Metric("rollout/ep_len_mean", "steps", "length of an episode, mean over the last 100"),
     Metric("train/critic_loss", "reward^2", "squared TD error of the last updates"),

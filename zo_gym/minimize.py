@@ -14,7 +14,7 @@ from zo_gym.methods import build
 from zo_gym.optimizer import Optimizer
 from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problems.resolve import as_problem
-from zo_gym.rng import make_generator
+from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.step import cost, require_budget
 
 
@@ -99,7 +99,7 @@ def minimize(
     )
     step_cost = cost(chosen.estimator, chosen.num_directions, problem.dim, reevaluate=reevaluate)
     require_budget(budget, step_cost, on_failure)
-    start_seed, noise_seed, direction_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
+    start_seed, noise_seed, direction_seed = (int(s) for s in seed_sequence(seed).generate_state(3))
     start = problem.initial(make_generator(start_seed, problem.device))
     optimizer = Optimizer(
         start,
@@ -128,10 +128,12 @@ def _drive(
             if not oracle.fits(optimizer.step_cost)[0]:
                 return optimizer.result(True, f"Budget spent: {optimizer.nfev} of {oracle.budget} queries.")
     except ObjectiveError as error:
+        optimizer.nfev = int(oracle.queries[0])  # the queries that failed were made
         if optimizer.started:
             error.result = optimizer.result(False, str(error))
         raise
     except KeyboardInterrupt:
+        optimizer.nfev = int(oracle.queries[0])
         if not optimizer.started:
             raise
         return optimizer.result(False, f"Interrupted after {optimizer.nfev} queries; this is the best so far.")
@@ -139,6 +141,7 @@ def _drive(
 
 def _stopped(callback: Callable[[Progress], Any], optimizer: Optimizer) -> bool:
     try:
-        return callback(Progress(optimizer.best_x, optimizer.best_fun, optimizer.nfev, optimizer.nit)) is True
+        answer = callback(Progress(optimizer.best_x, optimizer.best_fun, optimizer.nfev, optimizer.nit))
     except StopIteration:
         return True
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)

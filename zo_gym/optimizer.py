@@ -15,7 +15,7 @@ from zo_gym.methods import Method, build
 from zo_gym.oracle import Oracle
 from zo_gym.problems.blackbox import start_point
 from zo_gym.registry import reject_unknown
-from zo_gym.rng import make_generator
+from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.step import Iterate, Step, ask_step, begin, cost, require_smoothing
 
 
@@ -66,13 +66,14 @@ class Optimizer:
             reject_unknown(parts, (), "Optimizer with a Method")
             self._method = method
         else:
-            reject_unknown(parts, inspect.signature(build).parameters, "Optimizer")
+            reject_unknown(parts, set(inspect.signature(build).parameters) - {"method", "dim"}, "Optimizer")
             self._method = build(method, len(x), **parts)
         self._smoothing = require_smoothing(smoothing, x.dtype)
         self._reevaluate = reevaluate
         self._as_numpy = not isinstance(x0, Tensor) if as_numpy is None else as_numpy
-        entropy = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+        entropy = seed_sequence(seed).generate_state(1, np.uint64)[0]
         self._generators: Generators = [make_generator(int(entropy >> 1), x.device)]
+        cost(self._method.estimator, self._method.num_directions, len(x))  # refuses too many directions
         self.nfev = 0
         self.nit = 0
         self._iterate: Iterate | None = None
@@ -143,7 +144,7 @@ class Optimizer:
         """
         m = self._points.shape[1]
         try:
-            told = torch.as_tensor(values).detach().to(self._points)
+            told = _real_tensor(values).to(self._points, copy=True)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ObjectiveError(f"tell() needs {m} real numbers, got {values!r:.80}.") from error
         if told.shape != (m,):
@@ -188,3 +189,16 @@ class Optimizer:
 
     def _export(self, points: Tensor) -> Any:
         return points.cpu().numpy().copy() if self._as_numpy else points.clone()
+
+
+def _real_tensor(values: Any) -> Tensor:
+    """Numbers in a tensor, an array or any sequence (of tensors, too) as a tensor without a graph."""
+    if isinstance(values, Tensor):
+        told = values.detach()
+    else:
+        if isinstance(values, (list, tuple)):
+            values = [v.detach().cpu().numpy() if isinstance(v, Tensor) else v for v in values]
+        told = torch.from_numpy(np.array(values))
+    if told.is_complex():
+        raise TypeError("complex numbers")
+    return told

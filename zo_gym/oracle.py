@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import BudgetError, Generators, ObjectiveError, Problem
+from zo_gym.checks import check_number
 from zo_gym.registry import suggest
 from zo_gym.rng import normal
 
@@ -51,10 +52,12 @@ class Oracle:
         generators: Generators = (),
         on_failure: OnFailure = "raise",
     ) -> None:
-        if not (math.isfinite(noise_std) and noise_std >= 0):
+        if check_number("noise_std", noise_std, "a finite number >= 0") < 0:
             raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std}.")
         if on_failure not in get_args(OnFailure):
             raise ValueError(f"Unknown on_failure {on_failure!r}. {suggest(on_failure, get_args(OnFailure))}")
+        if noise_std > 0 and len(generators) != rows:
+            raise ValueError(f"noise_std > 0 needs generators, one a row: {rows}, got {len(generators)}.")
         self.problem = problem
         self.budget = budget
         self.noise_std = noise_std
@@ -168,7 +171,7 @@ class Oracle:
                 f"f of problem '{self.problem.name}' must return one value per point, shape ({len(points)},) for "
                 f"points {tuple(points.shape)}, got shape {tuple(values.shape)}."
             )
-        return values
+        return values.detach() if values.requires_grad else values
 
     def _repair(self, values: Tensor, points: Tensor, rows: np.ndarray | None) -> Tensor:
         """Apply `on_failure` to the non-finite entries of values (b, m)."""
@@ -181,6 +184,7 @@ class Oracle:
                 for i, j in bad.nonzero().tolist():
                     self._charge(1, index[i : i + 1])
                     values[i, j] = self._evaluate(points[i, j : j + 1])[0]
+                    self.failures[index[i]] += not math.isfinite(values[i, j].item())
                 bad = ~torch.isfinite(values)
                 if not bool(bad.any()):
                     return values

@@ -39,5 +39,7 @@ def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> No
     """Raise TypeError for the first keyword in `given` that `where` does not take."""
     known = set(known)
     for name in given:
+        if not known:
+            raise TypeError(f"{where} takes no further keyword, got '{name}'. Drop it.")
         if name not in known:
             raise TypeError(f"{where} got an unknown keyword '{name}'. {suggest(name, known)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,17 @@ from zo_gym.base import Generators
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator on `device`, seeded with `seed`."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def seed_sequence(seed: int | None) -> np.random.SeedSequence:
+    """Where a run's generators are seeded from; None for fresh entropy.
+
+    Raises:
+        ValueError: The seed is negative or not an integer.
+    """
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+        raise ValueError(f"seed must be an integer >= 0 or None, got {seed!r}.")
+    return np.random.SeedSequence(seed)
 
 
 def normal(generators: Generators, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 
 from zo_gym.base import Gate, Problem, Sampler, UpdateRule
+from zo_gym.checks import check_directions, check_flag, check_number
 from zo_gym.estimators import forward
 from zo_gym.gate import GATES
 from zo_gym.oracle import OnFailure, Oracle
@@ -91,10 +91,13 @@ def resolve(**options: Any) -> MDP:
         ("direction", s.direction, get_args(Direction)),
     ):
         lookup(dict.fromkeys(known), value, name)
+    if s.target is not None:
+        check_number("target", s.target)
+    check_number("gate_threshold", s.gate_threshold)
+    for name in ("batched", "reevaluate", "diagnostics"):
+        check_flag(name, getattr(s, name))
     require_smoothing(s.smoothing, problem.dtype)
-    q = s.num_directions
-    if isinstance(q, bool) or not isinstance(q, (int, np.integer)) or q < 1:
-        raise ValueError(f"num_directions must be an integer >= 1, got {q!r}.")
+    q = check_directions(s.num_directions)
     if s.diagnostics and problem.gradient is None:
         raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
     rule = s.update if isinstance(s.update, UpdateRule) else lookup(RULES, s.update, "update")(s.learning_rate)

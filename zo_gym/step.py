@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Estimate, Estimator, State, UpdateRule
+from zo_gym.checks import check_positive
 from zo_gym.oracle import OnFailure, Oracle, worst_case
 
 Questions = Generator[Tensor, Tensor, "Step"]
@@ -56,8 +57,7 @@ def require_smoothing(smoothing: float, dtype: torch.dtype) -> float:
     Raises:
         ValueError: It is not.
     """
-    if not 0 < smoothing < float("inf"):
-        raise ValueError(f"smoothing must be a finite number > 0, got {smoothing}.")
+    smoothing = check_positive("smoothing", smoothing)
     least = 8 * torch.finfo(dtype).eps
     if smoothing < least:
         raise ValueError(

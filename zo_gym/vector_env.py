@@ -91,6 +91,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         for row, value in enumerate(seeds):
             if value is not None:
                 self._streams[row], self._seeds[row] = seeding.np_random(value)
+        self._state = None  # until the new episodes have begun
         self._generators = [episode_generator(self._stream(row), self.mdp) for row in range(self.num_envs)]
         self._state = process.initial(self.mdp, self.oracle, self._generators, np.arange(self.num_envs))
         return process.observation(self.mdp, self.oracle, self._state), self._masked(
@@ -103,9 +104,9 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             raise ResetNeeded("No episode is running. Call reset() before step().")
         u = to_tensor(self.mdp, actions, (self.num_envs, self.mdp.problem.dim))
         before = self._state
-        self._state, outcome = process.transition(self.mdp, self.oracle, self._generators, before, u)
-        state = self._state
+        state, outcome = process.transition(self.mdp, self.oracle, self._generators, before, u)
         reward = process.reward(self.mdp, before, state)
+        self._state = state
         terminated = process.terminated(self.mdp, state)
         truncated = process.truncated(self.mdp, self.oracle, state) & ~terminated
         observation = process.observation(self.mdp, self.oracle, state)
@@ -149,13 +150,30 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` of an environment with the same settings returned."""
-        self.reset(seed=state["seeds"])
+        """Go on from what `state_dict` of an environment with the same settings returned. Costs no queries.
+
+        Raises:
+            ValueError: It came from an environment with other settings; nothing has changed.
+        """
+        blank = process.blank(self.mdp, self.num_envs)
+        self._require_same_shape(state["tensors"], leaves(blank))
         self.oracle.load_state_dict(state["oracle"])
-        self._state = with_leaves(self._state, state["tensors"])
+        self._state = with_leaves(blank, state["tensors"])
+        self._seeds = list(state["seeds"])
         for row in range(self.num_envs):
-            self._generators[row].set_state(state["generators"][row].cpu())
+            self._streams[row], _ = seeding.np_random(self._seeds[row])
             self._stream(row).bit_generator.state = state["streams"][row]
+            self._generators[row] = torch.Generator(device=self.mdp.problem.device)
+            self._generators[row].set_state(state["generators"][row].cpu())
+
+    def _require_same_shape(self, given: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+        rows, d = wanted[0].shape
+        found = given[0].shape
+        for name, value, expected in (("num_envs", found[0], rows), ("dim", found[-1], d)):
+            if value != expected:
+                raise ValueError(f"The state must be of {name} = {expected}, got {value}: another environment's.")
+        if [tensor.shape for tensor in given] != [tensor.shape for tensor in wanted]:
+            raise ValueError("The state must be of an environment with the same settings (update, gate, sampler).")
 
     def _restart(self, rows: np.ndarray) -> None:
         assert self._state is not None

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Objective, Problem
-from zo_gym.problems.checks import check_at_least, check_integer
+from zo_gym.checks import check_at_least, check_integer
 from zo_gym.problems.linear import linear_map, norm, random_rotation, squared_norm
 from zo_gym.problems.synthetic import uniform_start
 

@@ -63,8 +63,8 @@ def from_callable(
         TypeError, ValueError: An argument is not as described.
     """
     if x0 is None and dim is None:
-        raise ValueError("problem is a function, so x0= (the start) or dim= (the number of variables) is needed.")
-    if dim is not None and (not isinstance(dim, (int, np.integer)) or dim < 1):
+        raise ValueError("problem is a function, so its start is needed: pass x0=, a list or array of d numbers.")
+    if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1):
         raise ValueError(f"dim must be an integer >= 1, got {dim!r}.")
     if batched and executor is not None:
         raise ValueError("executor= runs a pointwise f in parallel; a batched f gets all points at once. Drop one.")
@@ -94,7 +94,7 @@ def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Ten
                 f"A batched f(X) must return one value per row, shape ({len(points)},) for X {tuple(points.shape)}, "
                 f"got shape {tuple(values.shape)}. If f takes one point at a time, pass batched=False."
             )
-        return values.to(points)
+        return values.detach().to(points, copy=True)  # f may reuse its memory
 
     return evaluate
 

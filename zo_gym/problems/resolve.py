@@ -40,6 +40,8 @@ def as_problem(
     Raises:
         TypeError, ValueError: An argument is not as described, or does not go with this kind of problem.
     """
+    if not isinstance(options, (Mapping, type(None))):
+        raise TypeError(f"problem_options must be a dict of keywords, got {options!r}.")
     if callable(problem):
         if options:
             raise TypeError(f"problem_options are for registered problems; {problem!r} is a function. Bind them to it.")
@@ -48,7 +50,7 @@ def as_problem(
         raise TypeError(f"batched= and executor= are for functions; problem {problem!r} needs neither.")
     if isinstance(problem, str):
         keywords = dict(options or {}) if dim is None else {"dim": dim, **(options or {})}
-        found = make_problem(problem, device=device or "cpu", **keywords)
+        found = make_problem(problem, device=_device(device), **keywords)
     elif isinstance(problem, Problem):
         if options or dim not in (None, problem.dim):
             raise TypeError(
@@ -63,3 +65,10 @@ def as_problem(
         return found
     start = start_point(x0, found.dim).to(device=found.device, dtype=found.dtype)
     return replace(found, initial=lambda generator: start.clone())
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    try:
+        return torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda', got {device!r}.") from error

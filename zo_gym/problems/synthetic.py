@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Problem
+from zo_gym.checks import check_at_least, check_integer
 from zo_gym.problems.blackbox import random_start
-from zo_gym.problems.checks import check_at_least, check_integer
 from zo_gym.problems.linear import in_chunks, linear_map, random_rotation, squared_norm
 
 

@@ -48,7 +48,10 @@ def guided(alpha: float = 0.5, num_surrogates: int = 2) -> Sampler:
         # A trace of noise gives zero or collinear surrogates a direction and leaves the others as they are.
         basis = orthonormalise(surrogates / scale.clamp_min(torch.finfo(x.dtype).tiny) + 1e-6 * filler)
         zeta = normal(generators, (q, k), like=x)
-        inside = torch.bmm(zeta, basis)  # (B, q, k) x (B, k, d) -> (B, q, d)
+        # (B, q, 1) x (B, 1, d), summed over k: a matrix product would round differently from batch to batch.
+        inside = torch.zeros_like(xi)
+        for j in range(k):
+            inside = inside + zeta[:, :, j : j + 1] * basis[:, j : j + 1]
         return math.sqrt(alpha) * xi + math.sqrt((1 - alpha) * d / k) * inside, surrogates
 
     def observe(surrogates: State, estimate: Estimate, move: Tensor) -> State:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Estimate, State, UpdateRule
-from zo_gym.updates.first_order import require_positive
+from zo_gym.checks import check_positive
 
 REJECTED, GOOD, POOR = 0.5, 1.15, 0.9
 GOOD_RATIO = 0.4
@@ -22,7 +22,7 @@ def adaptive(learning_rate: float) -> UpdateRule:
     Args:
         learning_rate: The first eta; a wrong one costs a handful of steps.
     """
-    first = require_positive(learning_rate)
+    first = check_positive("learning_rate", learning_rate)
 
     def init(x: Tensor) -> State:
         return x.new_full((len(x), 1), first)

@@ -6,13 +6,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import State, UpdateRule
-
-
-def require_positive(learning_rate: float) -> float:
-    """The learning rate, if it is one."""
-    if not (0 < learning_rate < float("inf")):
-        raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}.")
-    return learning_rate
+from zo_gym.checks import check_positive
 
 
 def _require_fraction(name: str, value: float) -> None:
@@ -22,19 +16,19 @@ def _require_fraction(name: str, value: float) -> None:
 
 def sgd(learning_rate: float) -> UpdateRule:
     """x' = x - eta g (Algorithm 1, line 4)."""
-    eta = require_positive(learning_rate)
+    eta = check_positive("learning_rate", learning_rate)
     return UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x - eta * g, state))
 
 
 def sign(learning_rate: float) -> UpdateRule:
     """x' = x - eta sign(g). Reference: Liu et al. (2019), "signSGD via zeroth-order oracle"."""
-    eta = require_positive(learning_rate)
+    eta = check_positive("learning_rate", learning_rate)
     return UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x - eta * g.sign(), state))
 
 
 def momentum(learning_rate: float, beta: float = 0.9) -> UpdateRule:
     """m' = beta m + g; x' = x - eta m' (heavy ball, Polyak 1964)."""
-    eta = require_positive(learning_rate)
+    eta = check_positive("learning_rate", learning_rate)
     _require_fraction("beta", beta)
 
     def propose(m: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
@@ -63,22 +57,24 @@ def adam(
 
     Reference: Kingma and Ba (2015), Algorithm 1.
     """
-    eta = require_positive(learning_rate)
+    eta = check_positive("learning_rate", learning_rate)
     _require_fraction("beta1", beta1)
     _require_fraction("beta2", beta2)
 
     def init(x: Tensor) -> State:
-        return torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(len(x), 1)
+        one = x.new_ones(len(x), 1)
+        return torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x), one, one
 
     def propose(state: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
-        m, v, v_max, t = state
-        t = t + 1  # (B, 1)
+        m, v, v_max, power1, power2 = state
+        # b^t as running products, (B, 1): torch.pow rounds differently from one batch size to another.
+        power1, power2 = beta1 * power1, beta2 * power2
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g.square()
         v_max = torch.maximum(v_max, v) if amsgrad else v
-        m_hat = m / (1 - beta1**t)
-        v_hat = v_max / (1 - beta2**t)
-        return x - eta * m_hat / (v_hat.sqrt() + eps), (m, v, v_max, t)
+        m_hat = m / (1 - power1)
+        v_hat = v_max / (1 - power2)
+        return x - eta * m_hat / (v_hat.sqrt() + eps), (m, v, v_max, power1, power2)
 
     return UpdateRule(init, propose)
 
