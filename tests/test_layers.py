@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
-    {"base", "registry", "version", "metrics"},
+    {"base", "registry", "version", "metrics", "checks"},
     {"rng", "rows", "directions", "datasets", "render"},
     {"oracle", "estimators", "samplers", "updates", "problems", "gate"},
     {"step"},
@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
 """Lowest first; members of one layer are siblings. A unit is a module or a subpackage; "zo_gym" is its __init__."""
 
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
+OURS = {"zo_gym", "agents", "train", "evaluate"}
 OPTIONAL = {"matplotlib", "pandas", "transformers", "dask", "optuna", "cma", "sklearn"}
 
 
@@ -78,11 +79,10 @@ def violations(files: dict[str, str]) -> list[str]:
             target = rest[0] if top == "zo_gym" and rest else top
             if name.startswith("."):
                 found.append(f"{path} imports {name} relatively")
-            elif top in {"zo_gym", "agents", "train", "evaluate"} and target not in LAYER_OF:
+            elif top in OURS and target not in LAYER_OF:
                 found.append(f"{path} imports {name}, which is in no layer")
-            elif target in LAYER_OF and top in {"zo_gym", "agents", "train", "evaluate"} and target != unit:
-                if LAYER_OF[target] >= LAYER_OF[unit]:
-                    found.append(f"{path} imports {name}, which is not below it")
+            elif top in OURS and target != unit and LAYER_OF[target] >= LAYER_OF[unit]:
+                found.append(f"{path} imports {name}, which is not below it")
         if path.startswith("zo_gym/"):
             eager = (name.split(".")[0] for node in at_import_time(tree) for name in imported(node))
             found += [f"{path} imports {top} when it is imported" for top in eager if top in OPTIONAL]

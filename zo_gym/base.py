@@ -158,7 +158,7 @@ class Result:
     Attributes:
         x: The best iterate (the last one where f is declared noisy), in the type of x0 (numpy array or tensor), (d,).
         fun: f(x) as it was queried.
-        nfev: Queries spent, every one of them.
+        nfev: Queries spent, every one of them. A batch that f, Ctrl-C or an exception cut short counts whole.
         nit: Steps taken.
         success: True if the run ended as asked (budget spent, target reached, or the callback stopped it).
         message: Why it ended.

@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ALIGNMENT = 16
-"""Elements: 64 bytes of float32, the widest vector registers."""
-
 
 def unit(u: Tensor) -> Tensor:
     """u / |u| over the last dimension; 0 stays 0."""
@@ -23,7 +20,9 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 def orthonormalise(u: Tensor) -> Tensor:
     """An orthonormal basis of the span of the directions (B, q, d), row by row; q <= d.
 
-    The first basis vector is +- the first direction. A zero direction stays zero where q = 1.
+    Gram-Schmidt, each vector projected and normalised twice (Giraud et al. 2005: twice is enough), from operations that
+    give a row the same bits in every batch; LAPACK's QR does not, and its threads cost more than such small
+    matrices are worth. The first basis vector is the first direction's; one that depends on the earlier ones is 0.
 
     Raises:
         ValueError: q > d.
@@ -33,7 +32,15 @@ def orthonormalise(u: Tensor) -> Tensor:
         return unit(u)
     if q > d:
         raise ValueError(f"estimator 'span' needs num_directions <= dim, got {q} > {d}. Lower num_directions.")
-    # Zeros at the end put every row's matrix at the same memory alignment, which LAPACK's rounding depends on.
-    padded = torch.nn.functional.pad(u, (0, -d % ALIGNMENT))
-    basis, _ = torch.linalg.qr(padded.mT)  # (B, d + zeros, q)
-    return basis[:, :d].mT.contiguous()
+    basis = torch.zeros_like(u)
+    tolerance = torch.finfo(u.dtype).eps ** (2 / 3)
+    for i in range(q):
+        v = unit(u[:, i])
+        done = basis[:, :i]
+        for _ in range(2 if i else 0):
+            along = (done * v.unsqueeze(1)).sum(-1, keepdim=True)  # (B, i, d) x (B, 1, d) -> (B, i, 1)
+            v = v - (along * done).sum(1)
+            rest = torch.linalg.vector_norm(v, dim=-1, keepdim=True)  # of a unit vector: rounding error if tiny
+            v = torch.where(rest > tolerance, v / rest, 0.0)
+        basis[:, i] = v
+    return basis

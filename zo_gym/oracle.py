@@ -171,7 +171,7 @@ class Oracle:
                 f"f of problem '{self.problem.name}' must return one value per point, shape ({len(points)},) for "
                 f"points {tuple(points.shape)}, got shape {tuple(values.shape)}."
             )
-        return values.detach() if values.requires_grad else values
+        return values.detach().clone()  # f may reuse its memory, and may carry a graph
 
     def _repair(self, values: Tensor, points: Tensor, rows: np.ndarray | None) -> Tensor:
         """Apply `on_failure` to the non-finite entries of values (b, m)."""

@@ -94,7 +94,7 @@ def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Ten
                 f"A batched f(X) must return one value per row, shape ({len(points)},) for X {tuple(points.shape)}, "
                 f"got shape {tuple(values.shape)}. If f takes one point at a time, pass batched=False."
             )
-        return values.detach().to(points, copy=True)  # f may reuse its memory
+        return values.detach().to(points)
 
     return evaluate
 

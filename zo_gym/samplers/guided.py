@@ -11,6 +11,9 @@ from zo_gym.base import Estimate, Generators, Sampler, State
 from zo_gym.directions import orthonormalise
 from zo_gym.rng import normal
 
+TRACE = 1e-3
+"""Length of the noise added to a surrogate of length 1: gives a direction to zero and collinear ones."""
+
 
 def guided(alpha: float = 0.5, num_surrogates: int = 2) -> Sampler:
     """u = sqrt(alpha) xi + sqrt((1 - alpha) d / k) U zeta, xi ~ N(0, I_d), zeta ~ N(0, I_k), U a basis of k surrogates.
@@ -45,8 +48,7 @@ def guided(alpha: float = 0.5, num_surrogates: int = 2) -> Sampler:
         draws = normal(generators, (q + k, d), like=x)
         xi, filler = draws[:, :q], draws[:, q:]
         scale = torch.linalg.vector_norm(surrogates, dim=-1, keepdim=True)
-        # A trace of noise gives zero or collinear surrogates a direction and leaves the others as they are.
-        basis = orthonormalise(surrogates / scale.clamp_min(torch.finfo(x.dtype).tiny) + 1e-6 * filler)
+        basis = orthonormalise(surrogates / scale.clamp_min(torch.finfo(x.dtype).tiny) + TRACE / math.sqrt(d) * filler)
         zeta = normal(generators, (q, k), like=x)
         # (B, q, 1) x (B, 1, d), summed over k: a matrix product would round differently from batch to batch.
         inside = torch.zeros_like(xi)

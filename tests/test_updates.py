@@ -1,0 +1,243 @@
+"""Every update rule: its formula, its row independence, and that it minimises with the true gradient."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from zo_gym.base import Estimate, Objective, State, UpdateRule
+from zo_gym.rows import leaves, put, take
+from zo_gym.updates import RULES, adam, adamm, adaptive, momentum, sgd, sign
+
+B, D = 3, 4
+ETA = 0.1
+
+
+def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def tensor(*values: float) -> Tensor:
+    return torch.tensor([values], dtype=torch.float64)
+
+
+def estimate(gradient: Tensor) -> Estimate:
+    return Estimate(gradient, gradient[:, :1], gradient.square().sum(1))
+
+
+def moves(rule: UpdateRule, x: Tensor, gradients: Tensor) -> Tensor:
+    """Iterates after each of the gradients (steps, B, d)."""
+    state, path = rule.init(x), []
+    for g in gradients:
+        x, state = rule.propose(state, x, g)
+        path.append(x)
+    return torch.stack(path)
+
+
+def descend(rule: UpdateRule, fun: Objective, gradient: Objective, x: Tensor, steps: int) -> Tensor:
+    """f after that many steps along the true gradient, with accept or reject where the rule has it."""
+    state = rule.init(x)
+    for _ in range(steps):
+        g = gradient(x)
+        x_new, state = rule.propose(state, x, g)
+        if rule.judge is not None:
+            kept, state = rule.judge(state, fun(x), fun(x_new), estimate(g))
+            x_new = torch.where(kept[:, None], x_new, x)
+        x = x_new
+    return fun(x)
+
+
+def rosenbrock(x: Tensor) -> Tensor:
+    return 100 * (x[:, 1] - x[:, 0] ** 2) ** 2 + (1 - x[:, 0]) ** 2
+
+
+def rosenbrock_gradient(x: Tensor) -> Tensor:
+    across = x[:, 1] - x[:, 0] ** 2
+    return torch.stack([-400 * x[:, 0] * across - 2 * (1 - x[:, 0]), 200 * across], dim=1)
+
+
+# The contract
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_row_does_not_depend_on_its_companions(name: str) -> None:
+    rule, x, gradients = RULES[name](ETA), randn(B, D), randn(5, B, D, seed=1)
+    together = moves(rule, x, gradients)
+    for row in range(B):
+        one = slice(row, row + 1)
+        assert torch.equal(moves(rule, x[one], gradients[:, one]), together[:, one])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_restarted_row_behaves_as_new(name: str) -> None:
+    """One row starts over (as at autoreset) while the others go on: Adam's step count is a row's own."""
+    rule, x, gradients = RULES[name](ETA), randn(B, D), randn(6, B, D, seed=1)
+    state: State = rule.init(x)
+    at = x
+    for g in gradients[:3]:
+        at, state = rule.propose(state, at, g)
+    rows = np.array([1])
+    at, state = put(at, rows, take(x, rows)), put(state, rows, rule.init(take(x, rows)))
+    for g in gradients[3:]:
+        at, state = rule.propose(state, at, g)
+    assert torch.equal(at[1], moves(rule, x[1:2], gradients[3:, 1:2])[-1, 0])
+    assert torch.equal(at[[0, 2]], moves(rule, x, gradients)[-1, [0, 2]])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_nothing_that_is_passed_in_is_mutated(name: str) -> None:
+    rule, x, g = RULES[name](ETA), randn(B, D), randn(B, D, seed=1)
+    _, state = rule.propose(rule.init(x), x, g)
+    before = [leaf.clone() for leaf in leaves(state)]
+    rule.propose(state, x, g)
+    if rule.judge is not None:
+        rule.judge(state, g[:, 0], g[:, 1], estimate(g))
+    assert all(torch.equal(a, b) for a, b in zip(leaves(state), before, strict=True))
+    assert torch.equal(x, randn(B, D))
+    assert torch.equal(g, randn(B, D, seed=1))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_dtype_follows_x(name: str) -> None:
+    rule, x = RULES[name](ETA), randn(B, D, dtype=torch.float32)
+    x_new, state = rule.propose(rule.init(x), x, randn(B, D, seed=1, dtype=torch.float32))
+    if rule.judge is not None:
+        _, state = rule.judge(state, x[:, 0], x[:, 1], estimate(x))
+    assert {leaf.dtype for leaf in [x_new, *leaves(state)]} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("learning_rate", [0.0, -1.0, math.nan, math.inf])
+def test_learning_rate_must_be_positive_and_finite(name: str, learning_rate: float) -> None:
+    with pytest.raises(ValueError, match=f"learning_rate must be a finite number > 0, got {learning_rate}"):
+        RULES[name](learning_rate)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_zero_gradient_does_not_move(name: str) -> None:
+    rule, x = RULES[name](ETA), randn(B, D)
+    assert torch.equal(rule.propose(rule.init(x), x, torch.zeros_like(x))[0], x)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_minimises_a_parabola(name: str) -> None:
+    """f = sum_i i x_i^2 / 2 falls to 1e-3 of its 5 at the start; sign steps of 0.01 end at f <= 10 * 0.01^2 / 2."""
+    curvature = torch.arange(1.0, D + 1, dtype=torch.float64)
+    fun = lambda x: 0.5 * (curvature * x.square()).sum(1)  # noqa: E731
+    x = torch.ones(1, D, dtype=torch.float64)
+    assert descend(RULES[name](0.01), fun, lambda x: curvature * x, x, 1500).item() < 1e-3 * fun(x).item()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_follows_the_valley_of_rosenbrock(name: str) -> None:
+    """From (-1.2, 1), f = 24.2; the valley's floor is reached at f ~ 4, so f < 0.24 means: most of the way along it.
+
+    Rates: 1e-3 is half of 2 / lambda_max; momentum 0.9 multiplies it by 10; Adam's step is eta itself, with 2 to go;
+    AdaMM divides by the largest |g| so far, 230 at the start.
+    """
+    rate = {"momentum": 1e-4, "adam": 1e-2, "adamm": 0.23}.get(name, 1e-3)
+    x = tensor(-1.2, 1.0)
+    assert descend(RULES[name](rate), rosenbrock, rosenbrock_gradient, x, 4000).item() < 0.01 * rosenbrock(x).item()
+
+
+# Formulas
+
+
+def test_sgd_steps_by_eta_g() -> None:
+    x_new, _ = sgd(0.5).propose((), tensor(1, 2), tensor(4, -2))
+    assert x_new.tolist() == [[-1, 3]]
+
+
+def test_sign_steps_by_eta_in_every_coordinate() -> None:
+    x_new, _ = sign(0.5).propose((), tensor(1, 2, 3), tensor(4e9, -2e-9, 0))
+    assert x_new.tolist() == [[0.5, 2.5, 3.0]]
+
+
+def test_momentum_accumulates() -> None:
+    """m: 4, 0.5 * 4 + 4 = 6, 0.5 * 6 + 0 = 3; x: 0, -1, -2.5, -3.25 with eta 1/4."""
+    path = moves(momentum(0.25, beta=0.5), tensor(0), torch.tensor([[[4.0]], [[4.0]], [[0.0]]], dtype=torch.float64))
+    assert path.flatten().tolist() == [-1.0, -2.5, -3.25]
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize(("beta1", "beta2", "eps"), [(0.9, 0.999, 1e-8), (0.5, 0.3, 1e-2), (0.0, 0.0, 1e-8)])
+def test_adam_agrees_with_torch(amsgrad: bool, beta1: float, beta2: float, eps: float) -> None:
+    """Same formula, other order of operations: 20 steps of rounding ~ 1e-16 each, amplified by at most 1 / eps = 1e8
+    only where a gradient is ~ 0, which these are not."""
+    x0, gradients = randn(1, D), randn(20, 1, D, seed=1)
+    gradients[10:] *= 0.01  # so that the maximum of AMSGrad differs from v
+    theirs = torch.nn.Parameter(x0.clone())
+    optimizer = torch.optim.Adam([theirs], lr=ETA, betas=(beta1, beta2), eps=eps, amsgrad=amsgrad)
+    for g, ours in zip(gradients, moves(adam(ETA, beta1, beta2, eps, amsgrad=amsgrad), x0, gradients), strict=True):
+        theirs.grad = g.clone()
+        optimizer.step()
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_amsgrad_differs_from_adam_once_gradients_shrink() -> None:
+    gradients = torch.tensor([[[10.0]], [[0.1]], [[0.1]]], dtype=torch.float64)
+    plain, running_max = (moves(adam(ETA, beta2=0.3, amsgrad=a), tensor(0), gradients) for a in (False, True))
+    assert torch.equal(plain[0], running_max[0])
+    assert abs(running_max[2] - running_max[1]).item() < abs(plain[2] - plain[1]).item()
+
+
+def test_adamm_is_amsgrad_with_the_defaults_of_its_paper() -> None:
+    """beta1 0.9, beta2 0.3 (Chen et al. 2019, section 5)."""
+    gradients = randn(5, 1, D, seed=1)
+    ours = moves(adamm(ETA), randn(1, D), gradients)
+    assert torch.equal(ours, moves(adam(ETA, 0.9, 0.3, amsgrad=True), randn(1, D), gradients))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamm"])
+def test_first_step_of_adam_has_the_length_eta_whatever_the_gradient(name: str) -> None:
+    """eps = 1e-8 against |g| >= 1e-3 changes the step by at most 1e-5."""
+    x_new, _ = RULES[name](ETA).propose(RULES[name](ETA).init(tensor(0, 0)), tensor(0, 0), tensor(1e-3, -1e3))
+    torch.testing.assert_close(x_new, tensor(-ETA, ETA), rtol=2e-5, atol=0)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.0, math.nan])
+def test_decay_must_be_a_fraction(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"beta must be in \[0, 1\), got"):
+        momentum(ETA, bad)
+    with pytest.raises(ValueError, match=r"beta1 must be in \[0, 1\), got"):
+        adam(ETA, beta1=bad)
+    with pytest.raises(ValueError, match=r"beta2 must be in \[0, 1\), got"):
+        adam(ETA, beta2=bad)
+
+
+# Adaptive
+
+
+def test_adaptive_accepts_and_rejects_by_its_truth_table() -> None:
+    """predicted = eta * gain = 0.5 * 2 = 1 in every row; f(x) = 10."""
+    rule = adaptive(0.5)
+    x = torch.zeros(5, 2, dtype=torch.float64)
+    f_new = torch.tensor([10.5, 10.0, 9.7, 9.5, 8.0], dtype=torch.float64)
+    #             actual:  -0.5   0.0   0.3   0.5  2.0
+    fx, gain = torch.full((5,), 10.0, dtype=torch.float64), torch.full((5,), 2.0, dtype=torch.float64)
+    assert rule.judge is not None
+    kept, eta = rule.judge(rule.init(x), fx, f_new, Estimate(x, x, gain))
+    assert kept.tolist() == [False, False, True, True, True]
+    factors = torch.tensor([0.5, 0.5, 0.9, 1.15, 1.15], dtype=torch.float64)
+    torch.testing.assert_close(eta, 0.5 * factors[:, None])
+
+
+def test_adaptive_uses_the_rate_it_has_found() -> None:
+    rule, x, g = adaptive(0.5), tensor(0), tensor(2)
+    assert rule.judge is not None
+    first, state = rule.propose(rule.init(x), x, g)
+    _, state = rule.judge(state, tensor(1)[0], tensor(2)[0], estimate(g))  # worse: eta 0.25
+    second, _ = rule.propose(state, x, g)
+    assert (first.item(), second.item()) == (-1.0, -0.5)
+
+
+@pytest.mark.parametrize("learning_rate", [1e-3, 1.0, 1e3])
+def test_adaptive_recovers_from_a_wrong_learning_rate(learning_rate: float) -> None:
+    """A factor of 1e3 is 50 growths of 15 % or 10 halvings; 150 steps leave 100 for the parabola itself."""
+    x = torch.ones(1, D, dtype=torch.float64)
+    fun = lambda x: x.square().sum(1)  # noqa: E731
+    assert descend(adaptive(learning_rate), fun, lambda x: 2 * x, x, 150).item() < 1e-3 * D
