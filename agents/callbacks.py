@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from agents.checkpoint import save_checkpoint
+from agents.checkpoint import Episode, save_checkpoint
 from agents.rewards import RewardScale
 from agents.vec_env import GymVecEnv
 from zo_gym.metrics import NAMES
@@ -52,10 +53,10 @@ class MetricsCallback(BaseCallback):
         episodes: (queries, best_f) of every episode that ended, in order, row by row.
     """
 
-    def __init__(self, interval: int = 50) -> None:
+    def __init__(self, episodes: Sequence[Episode] = (), interval: int = 50) -> None:
         super().__init__()
         self.interval = interval
-        self.episodes: list[tuple[int, float]] = []
+        self.episodes: list[Episode] = list(episodes)
         self._sums: dict[str, list[float]] = {}
 
     def _on_step(self) -> bool:
@@ -70,7 +71,7 @@ class MetricsCallback(BaseCallback):
         for row in np.flatnonzero(self.locals["dones"]):
             self.episodes.append((int(report["queries"][row]), float(report["best_f"][row])))
         if self.n_calls % self.interval == 0:
-            self._flush()
+            self.flush()
         return True
 
     def total_queries(self) -> int:
@@ -87,7 +88,10 @@ class MetricsCallback(BaseCallback):
         if known.size:
             self._sums.setdefault(name, []).append(float(known.mean()))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what has been gathered since the last entry, if anything."""
+        if not self._sums:
+            return
         for name, values in self._sums.items():
             assert name in NAMES, name
             self.logger.record(name, float(np.mean(values)))
@@ -153,26 +157,32 @@ class QueryBudget(BaseCallback):
 class Checkpoints(BaseCallback):
     """Saves the whole state every `interval` steps, between two steps."""
 
-    def __init__(self, path: Path, interval: int) -> None:
+    def __init__(self, path: Path, interval: int, metrics: MetricsCallback | None = None) -> None:
         super().__init__()
+        self.metrics = metrics
         self.path = path
         self.interval = interval
 
     def _on_rollout_start(self) -> None:
         if self.n_calls and self.n_calls % self.interval == 0:
-            save_checkpoint(self.model, self.path)  # type: ignore[arg-type]
+            save_checkpoint(self.model, self.path, self.metrics.episodes if self.metrics else ())  # type: ignore[arg-type]
 
     def _on_step(self) -> bool:
         return True
 
 
 class Trajectory(BaseCallback):
-    """Keeps queries spent and best f of the first row after every step."""
+    """Keeps queries spent and best f of the first row, at the start and after every step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.queries: list[int] = []
         self.best: list[float] = []
+
+    def _on_training_start(self) -> None:
+        start = adapter_of(self.training_env).reset_infos[0]
+        self.queries.append(int(start["queries"]))
+        self.best.append(float(start["best_f"]))
 
     def _on_step(self) -> bool:
         report = adapter_of(self.training_env).batch_info

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,20 @@ from agents.rewards import RewardScale
 from agents.vec_env import GymVecEnv
 from agents.zorl import DirectionNoise
 
+Episode = tuple[int, float]
+"""Queries spent and best f of an episode that ended."""
+
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 
 
-def save_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
-    """Write the agent and its environment to `path`, atomically. Call it between two steps."""
+def save_checkpoint(agent: OffPolicyAlgorithm, path: Path, episodes: Sequence[Episode] = ()) -> None:
+    """Write the agent, its environment and the episodes so far to `path`, atomically. Call it between two steps."""
     content = {
         "parameters": agent.get_parameters(),
         "variables": {name: getattr(agent, name).detach() for name in _variables(agent)},
         "counters": {name: int(getattr(agent, name)) for name in _COUNTERS},
+        "history": list(episodes),
         "last_obs": torch.from_numpy(np.asarray(agent._last_obs)),
         "episodes": [{key: float(value) for key, value in entry.items()} for entry in agent.ep_info_buffer or ()],
         "buffer": _pack_buffer(agent),
@@ -42,8 +47,11 @@ def save_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
-def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
+def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
     """Put a freshly built agent of the same configuration where `save_checkpoint` found it. Costs no queries.
+
+    Returns:
+        The episodes that had ended.
 
     Raises:
         FileNotFoundError: No such file.
@@ -65,6 +73,7 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> None:
         _unpack_buffer(agent, content["buffer"])
         _unpack_environment(agent, content["environment"])
         _unpack_random(agent, content["random"])
+        return [(int(queries), float(best)) for queries, best in content["history"]]
     except (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise ValueError(f"The checkpoint {path} cannot be read: {error}") from error
 

@@ -13,6 +13,9 @@ def fail_clearly() -> Iterator[None]:
     """An error ends in one line on stderr and exit status 2; ZO_GYM_TRACEBACK=1 shows where it came from."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     except (ValueError, TypeError, OSError) as error:
         if os.environ.get("ZO_GYM_TRACEBACK"):
             raise

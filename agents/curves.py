@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zo_gym.base import Problem
+from zo_gym.base import ObjectiveError, Problem
 from zo_gym.env import ZOSamplingEnv
 from zo_gym.minimize import minimize
 from zo_gym.problems.resolve import as_problem
@@ -125,7 +125,7 @@ def tuned_zo_sgd(settings: Mapping[str, Any], seeds: Sequence[int]) -> tuple[flo
     for delta in DELTAS:
         try:
             curves = run_method("tuning", settings, seeds, method="zo-sgd", learning_rate=delta / dim)
-        except ValueError:
+        except ObjectiveError:
             continue
         scores[delta / dim] = float(curves.best[:, -1].mean())
     if not scores:

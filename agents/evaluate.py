@@ -14,13 +14,14 @@ import numpy as np
 import torch
 import tyro
 
+from agents.arguments import TrainArgs, load_args, resolve_device
 from agents.bundle import load_policy
 from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from agents.console import fail_clearly
 from agents.curves import Curves, grid_of, on_grid
 from agents.files import write_atomically, write_json, write_text
 from agents.plots import figure
-from agents.train import TrainArgs, load_args, prepare, resolve_device, train_in_memory
+from agents.train import prepare, train_in_memory
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # as open() would have made it
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -43,7 +46,6 @@ def write_text(path: Path, text: str) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-    path.chmod(0o644)
 
 
 def provenance() -> dict[str, Any]:

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from stable_baselines3.common.logger import configure
 
+from agents.arguments import TrainArgs
 from agents.build import PRESETS, build_agent
-from agents.train import TrainArgs, prepare, train_in_memory
+from agents.train import prepare, train_in_memory
 from agents.vec_env import GymVecEnv
 from zo_gym.env import ZOSamplingEnv
 from zo_gym.vector_env import ZOSamplingVectorEnv

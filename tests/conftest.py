@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -19,3 +20,9 @@ def data_folder() -> Iterator[Path | None]:
             patch.setenv("ZO_GYM_DATA", str(SHARED_DATA))
         value = os.environ.get("ZO_GYM_DATA")
         yield Path(value) if value else None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Threads cost more than such small tensors are worth, and a loaded machine makes them crawl."""
+    torch.set_num_threads(1)

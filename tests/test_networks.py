@@ -105,9 +105,7 @@ def test_batch_norm_learns_statistics_in_train_mode_only(dim: int, shape: tuple[
 
 
 @pytest.mark.parametrize(("dim", "shape", "n"), CASES)
-def test_in_eval_mode_a_row_does_not_depend_on_its_companions(
-    dim: int, shape: tuple[int, ...] | None, n: int
-) -> None:
+def test_in_eval_mode_a_row_does_not_depend_on_its_companions(dim: int, shape: tuple[int, ...] | None, n: int) -> None:
     network = ConvBatchNorm(box(n), dim, shape)
     network(batch(32, n))  # statistics that are not the initial 0 and 1
     rows, others = batch(4, n, seed=1), 100.0 + batch(4, n, seed=2)
@@ -211,5 +209,5 @@ def test_the_networks_also_train_on_sb3s_own_vector_environment() -> None:
 
 
 def test_an_unknown_network_gets_a_suggestion() -> None:
-    with pytest.raises(ValueError, match="Unknown policy 'cnnn'. Did you mean 'cnn'"):
+    with pytest.raises(ValueError, match=r"Unknown policy 'cnnn'\. Did you mean 'cnn'"):
         policy_kwargs("cnnn", 5, None)

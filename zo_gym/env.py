@@ -43,7 +43,8 @@ def to_tensor(mdp: MDP, actions: Any, shape: tuple[int, ...]) -> torch.Tensor:
     if not np.isfinite(array).all():
         place = np.argwhere(~np.isfinite(array))[0].tolist()
         raise ValueError(
-            f"action must be finite, got {array[tuple(place)]} at index {place}. Check the policy's output."
+            f"action must be finite, got {array[tuple(place)]} at index {place}. "
+            "Check the policy's output; if x has diverged, lower learning_rate or use update='adaptive'."
         )
     return torch.as_tensor(array, dtype=mdp.problem.dtype, device=mdp.problem.device)
 

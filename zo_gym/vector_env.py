@@ -165,6 +165,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             self._stream(row).bit_generator.state = state["streams"][row]
             self._generators[row] = torch.Generator(device=self.mdp.problem.device)
             self._generators[row].set_state(state["generators"][row].cpu())
+        self.oracle.generators = list(self._generators)
 
     def _require_same_shape(self, given: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
         rows, d = wanted[0].shape

@@ -1,0 +1,295 @@
+"""What a run logs, what it may spend, and how it ends."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from agents.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, adapter_of
+from agents.train import TrainArgs, learn, prepare, run_training, train_in_memory
+from zo_gym import PROBLEMS, Problem
+from zo_gym.metrics import METRICS, NAMES, table
+
+ALWAYS = {
+    "zo/f",
+    "zo/best_f",
+    "zo/queries",
+    "zo/total_queries",
+    "zo/slope",
+    "zo/cosine",
+    "zo/saturation",
+    "train/critic_loss",
+    "train/actor_loss",
+    "train/learning_rate",
+    "rollout/ep_rew_mean",
+    "rollout/ep_len_mean",
+    "time/fps",
+    "final/policy_f",
+    "final/untrained_f",
+    "final/zo_sgd_f",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """`prepare` sets torch's number of threads, which is global: give it back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass
+class Evaluations:
+    """Evaluations of f, counted inside f."""
+
+    count: int = 0
+    interrupt_at: int | None = None
+
+    def register(self, patch: pytest.MonkeyPatch, name: str = "quadratic") -> None:
+        """Make the registered problem count, and send Ctrl-C at one of its evaluations."""
+        plain = PROBLEMS[name]
+
+        @wraps(plain)
+        def counting(**options: Any) -> Problem:
+            problem = plain(**options)
+
+            def fun(points: torch.Tensor) -> torch.Tensor:
+                before, self.count = self.count, self.count + len(points)
+                if self.interrupt_at is not None and before < self.interrupt_at <= self.count:
+                    signal.raise_signal(signal.SIGINT)
+                return problem.fun(points)
+
+            return replace(problem, fun=fun)
+
+        patch.setitem(PROBLEMS, name, counting)
+
+
+def tiny(logdir: Path, **changes: Any) -> TrainArgs:
+    """A run of some hundred queries on a quadratic."""
+    base = TrainArgs(
+        problem="quadratic", problem_options='{"dim": 4}', budget=600, eval_seeds=0, progress=False, device="cpu"
+    )
+    return replace(base, **{"logdir": logdir, **changes})
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder)).Reload()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EventAccumulator]:
+    """One run of every agent, the second with a gate: its TensorBoard events."""
+    logdir = tmp_path_factory.mktemp("runs")
+    arguments = {
+        "ddpg": tiny(logdir, algo="ddpg", total_queries=600, budget=401, eval_seeds=2),
+        "td3": tiny(
+            logdir,
+            algo="td3",
+            total_queries=1000,
+            budget=801,
+            eval_seeds=2,
+            gate="paper",
+            gate_threshold=0.9,
+            num_directions=2,
+        ),
+        "sac": tiny(logdir, algo="sac", total_queries=600, budget=401, eval_seeds=2),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.curves.DELTAS", (1.0,))  # tuning ZO-SGD is not what is tested here
+        return {name: events(run_training(args)) for name, args in arguments.items()}
+
+
+@pytest.mark.parametrize("algo", ["ddpg", "td3", "sac"])
+def test_every_logged_name_is_in_the_table_of_metrics(runs: dict[str, EventAccumulator], algo: str) -> None:
+    tags = runs[algo].Tags()
+    assert set(tags["scalars"]) | set(tags["images"]) <= NAMES
+    assert not any(tags[kind] for kind in ("audio", "histograms", "distributions", "tensors"))
+
+
+@pytest.mark.parametrize(
+    ("algo", "more"),
+    [
+        ("ddpg", {"zo/reward_scale"}),
+        ("td3", {"zo/reward_scale", "zo/rho", "zo/gate_open"}),
+        ("sac", {"zo/reward_scale", "train/ent_coef", "train/ent_coef_loss"}),
+    ],
+)
+def test_every_promised_metric_is_logged(runs: dict[str, EventAccumulator], algo: str, more: set[str]) -> None:
+    assert set(runs[algo].Tags()["scalars"]) == ALWAYS | more
+
+
+def test_every_metric_of_the_table_is_logged_by_some_run(runs: dict[str, EventAccumulator]) -> None:
+    logged = {tag for run in runs.values() for kind in ("scalars", "images") for tag in run.Tags()[kind]}
+    assert logged == NAMES
+
+
+@pytest.mark.parametrize("algo", ["ddpg", "td3", "sac"])
+def test_hyper_parameters_and_the_figure_are_there(runs: dict[str, EventAccumulator], algo: str) -> None:
+    run = runs[algo]
+    assert run.Tags()["images"] == ["final/comparison"]
+    (image,) = run.Images("final/comparison")
+    assert image.encoded_image_string.startswith(b"\x89PNG")
+    plugin = run.summary_metadata
+    assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= set(plugin)
+    start = plugin["_hparams_/session_start_info"].plugin_data.content
+    for name in (b"algo", b"gate", b"seed", b"agent_learning_rate", b"learning_rate", b"network"):
+        assert name in start
+    assert b"final/policy_f" in plugin["_hparams_/experiment"].plugin_data.content
+
+
+def test_logged_values_mean_what_the_table_says(runs: dict[str, EventAccumulator]) -> None:
+    run = runs["ddpg"]
+
+    def values(tag: str) -> list[float]:
+        return [event.value for event in run.Scalars(tag)]
+
+    steps = [event.step for event in run.Scalars("zo/f")]
+    # Every 50 steps, and once more for the rest.
+    assert steps[:-1] == [50 * (i + 1) for i in range(len(steps) - 1)]
+    assert steps[-2] < steps[-1] <= steps[-2] + 50
+    assert len(steps) == 6
+    # One episode of 200 steps (401 queries), then a second one: 1 query at reset and 2 a step.
+    assert values("zo/total_queries") == [1 + 2 * s + (s >= 200) for s in steps]
+    # Mean over steps s-49..s of 1 + 2 s, all inside the first episode.
+    assert values("zo/queries")[:4] == [1 + 2 * (s - 24.5) for s in steps[:4]]
+    assert all(best <= f + 1e-12 for best, f in zip(values("zo/best_f"), values("zo/f"), strict=True))
+    assert all(0 <= value <= 1 for value in values("zo/saturation"))
+    assert all(-1 <= value <= 1 for value in values("zo/cosine"))
+    assert all(value > 0 for value in values("zo/slope"))
+    assert values("rollout/ep_len_mean") == [200.0] * len(values("rollout/ep_len_mean"))
+
+
+def test_rho_and_the_gate_are_shares_and_cosines(runs: dict[str, EventAccumulator]) -> None:
+    rho = [event.value for event in runs["td3"].Scalars("zo/rho")]
+    share = [event.value for event in runs["td3"].Scalars("zo/gate_open")]
+    assert all(-1 <= value <= 1 for value in rho)
+    assert all(0 <= value <= 1 for value in share)
+    assert max(share) > 0  # it did open: both phases are in this run
+
+
+def test_the_table_of_metrics_is_markdown_with_one_line_each() -> None:
+    lines = table().splitlines()
+    assert lines[:2] == ["| metric | unit | meaning |", "|---|---|---|"]
+    assert len(lines) == 2 + len(METRICS) == 2 + len(NAMES)
+    assert all(line.replace(r"\|", "").count("|") == 4 for line in lines)
+    assert all(metric.unit and metric.meaning for metric in METRICS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"total_queries": 301},
+        {"total_queries": 302, "num_envs": 3},
+        {"total_queries": 303, "gate": "paper", "gate_threshold": 0.8},
+        {"total_queries": 304, "gate": "hysteresis", "num_envs": 3, "budget": 70},
+        {"total_queries": 305, "noise_std": 0.1, "budget": 50},
+        {"total_queries": 40, "num_envs": 5, "budget": 5},
+    ],
+)
+def test_training_never_spends_more_than_its_budget_counted_inside_f(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluations = Evaluations()
+    evaluations.register(monkeypatch)
+    run = prepare(tiny(tmp_path, **{"budget": 60, **changes}), tmp_path)
+    interrupted, metrics = learn(run)
+    assert not interrupted
+    assert evaluations.count == metrics.total_queries() <= run.args.total_queries
+    # What is left would not hold the dearest step of every row and a fresh start for it.
+    mdp = adapter_of(run.agent.env).env.unwrapped.mdp  # type: ignore[attr-defined]
+    dearest = (mdp.policy_cost if mdp.settings.gate == "off" else mdp.random_cost) + 1
+    assert evaluations.count + dearest * run.args.num_envs > run.args.total_queries
+
+
+@pytest.mark.parametrize("total", [-5, 0, 2])
+def test_a_budget_too_small_for_one_step_is_refused_before_f_is_called(
+    total: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluations = Evaluations()
+    evaluations.register(monkeypatch)
+    with pytest.raises(ValueError, match="--total-queries must be at least"):
+        run_training(tiny(tmp_path, total_queries=total, num_envs=3))
+    assert evaluations.count == 0
+
+
+def test_episodes_are_kept_with_their_own_last_values(tmp_path: Path) -> None:
+    """A row that ended has started anew by the time the callback looks."""
+    _, metrics = learn(prepare(tiny(tmp_path, total_queries=400, num_envs=2, budget=51), tmp_path))
+    assert len(metrics.episodes) >= 6
+    assert all(queries == 51 for queries, _ in metrics.episodes)
+    assert len({best for _, best in metrics.episodes}) == len(metrics.episodes)
+
+
+def test_training_in_memory_follows_the_first_row_and_writes_nothing(tmp_path: Path) -> None:
+    queries, best = train_in_memory(prepare(tiny(tmp_path, total_queries=100, budget=100), tmp_path))
+    assert queries == list(range(1, 100, 2))
+    assert all(after <= before for before, after in itertools.pairwise(best))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", [50, 299])
+def test_ctrl_c_ends_training_between_two_steps_and_gives_the_signal_back(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    evaluations = Evaluations(interrupt_at=at)
+    evaluations.register(monkeypatch)
+    run = prepare(tiny(tmp_path, total_queries=1000), tmp_path)
+    interrupted, metrics = learn(run)
+    assert interrupted
+    assert at <= evaluations.count == metrics.total_queries() <= at + 1  # the step that ran was finished
+    assert evaluations.count == 1 + 2 * run.agent.num_timesteps
+    assert (tmp_path / "checkpoint.pt").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    plain = PROBLEMS["quadratic"]
+
+    @wraps(plain)
+    def stubborn(**options: Any) -> Problem:
+        problem = plain(**options)
+        calls = 0
+
+        def fun(points: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == 20:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            return problem.fun(points)
+
+        return replace(problem, fun=fun)
+
+    monkeypatch.setitem(PROBLEMS, "quadratic", stubborn)
+    with pytest.raises(KeyboardInterrupt):
+        learn(prepare(tiny(tmp_path, total_queries=1000), tmp_path))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupted_training_in_memory_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a curve must not be drawn as a whole one."""
+    Evaluations(interrupt_at=50).register(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train_in_memory(prepare(tiny(tmp_path, total_queries=200), tmp_path))
+
+
+def test_training_done_says_why() -> None:
+    assert str(TrainingDone(True)) == "interrupted"
+    assert str(TrainingDone(False)) == "query budget spent"
+
+
+def test_callbacks_begin_empty() -> None:
+    assert MetricsCallback().episodes == []
+    assert (Trajectory().queries, Trajectory().best) == ([], [])
+    assert QueryBudget(10, progress=False).total_queries == 10

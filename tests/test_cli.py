@@ -1,0 +1,509 @@
+"""The two commands as a user runs them: what they write, how they go on after Ctrl-C, and what their errors say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from agents import evaluate, train
+from agents.bundle import load_policy
+from agents.curves import run_method
+from agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
+from agents.train import TrainArgs, load_args, run_training
+from zo_gym import PROBLEMS, Problem
+
+ROOT = Path(__file__).resolve().parents[1]
+# From a budget of 302 on, a grid point beside the first has a cosine: see test_curves on warnings of the figure.
+BUDGET = 310
+TINY = ["--problem", "quadratic", "--problem-options", '{"dim": 4}', "--budget", str(BUDGET), "--device", "cpu"]
+RUN_FILES = {"config.json", "checkpoint.pt", "policy", "result.json", "comparison.md", "comparison.png"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """The commands set torch's number of threads, which is global: give it back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def command(script: str, *arguments: str | Path) -> list[str]:
+    return [sys.executable, "-u", "-W", "error", str(ROOT / script), *map(str, arguments)]
+
+
+def tiny(logdir: Path, **changes: Any) -> TrainArgs:
+    base = TrainArgs(
+        problem="quadratic",
+        problem_options='{"dim": 4}',
+        budget=BUDGET,
+        total_queries=400,
+        eval_seeds=0,
+        progress=False,
+        device="cpu",
+        logdir=logdir,
+    )
+    return replace(base, **changes)
+
+
+def fail(
+    main: Any, script: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What the command prints on stderr before it exits with status 2."""
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    monkeypatch.delenv("ZO_GYM_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """`python train.py`, all of it, in a process of its own with warnings as errors."""
+    logdir = tmp_path_factory.mktemp("whole")
+    finished = subprocess.run(
+        command("train.py", *TINY, "--total-queries", "400", "--eval-seeds", "2", "--logdir", logdir),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=logdir,
+    )
+    assert finished.returncode == 0, finished.stderr
+    (folder,) = (path for path in logdir.iterdir() if path.is_dir())
+    return folder, finished
+
+
+@pytest.mark.parametrize(("script", "arguments"), [("train.py", TrainArgs), ("evaluate.py", EvaluateArgs)])
+def test_help_names_every_argument(script: str, arguments: Any) -> None:
+    shown = subprocess.run(command(script, "--help"), capture_output=True, text=True, timeout=60, check=True).stdout
+    for field in fields(arguments):
+        name = "RUN" if field.name == "run" else "--" + field.name.replace("_", "-")
+        assert name in shown
+
+
+def test_a_run_folder_holds_everything(whole: tuple[Path, Any]) -> None:
+    folder, _ = whole
+    names = {path.name for path in folder.iterdir()}
+    assert names >= RUN_FILES
+    assert [name for name in names - RUN_FILES if not name.startswith("events.out.tfevents")] == []
+    assert {path.name for path in (folder / "policy").iterdir()} == {"config.json", "weights.safetensors"}
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_config_is_resolved_and_says_where_the_run_came_from(whole: tuple[Path, Any]) -> None:
+    folder, _ = whole
+    config = json.loads((folder / "config.json").read_text())
+    assert set(config["args"]) == {field.name for field in fields(TrainArgs)}
+    assert config["args"]["budget"] == BUDGET
+    assert config["args"]["algo"] == "ddpg"
+    assert None not in config["preset"].values()  # what None stood for is written out
+    assert config["preset"]["network"] == "mlp"
+    assert config["environment"]["update"] == "adaptive"
+    assert config["command"].startswith("train.py --problem quadratic")
+    assert config["versions"]["torch"] == torch.__version__
+    assert len(config["git"].removesuffix("-dirty")) == 40
+
+
+def test_the_result_counts_every_query_and_compares_at_equal_queries(whole: tuple[Path, Any]) -> None:
+    folder, finished = whole
+    result = json.loads((folder / "result.json").read_text())
+    assert 390 < result["training_queries"] <= 400
+    assert result["training_queries"] == 1 + 2 * result["training_steps"] + len(result["episodes"])
+    assert [episode["queries"] for episode in result["episodes"]] == [309]
+    rows = result["comparison"]
+    assert len(rows) == 4
+    assert [row["method"] for row in rows][:2] == ["trained policy", "untrained (control)"]
+    assert all(BUDGET - 21 < row["queries"] <= BUDGET for row in rows)
+    markdown = (folder / "comparison.md").read_text()
+    for row in rows:
+        assert row["method"] in markdown
+        assert row["method"] in finished.stdout
+    assert "after 309 queries" in finished.stdout
+    assert f"python evaluate.py {folder}" in finished.stdout
+
+
+def test_the_saved_policy_acts(whole: tuple[Path, Any]) -> None:
+    policy = load_policy(whole[0] / "policy")
+    assert policy.config.algo == "ddpg"
+    assert policy.config.environment["budget"] == BUDGET
+    assert policy(torch.zeros(2, 4).numpy()).shape == (2, 4)
+
+
+@pytest.mark.parametrize("algo", ["td3", "sac"])
+def test_the_other_agents_train_too(algo: str, tmp_path: Path) -> None:
+    folder = run_training(tiny(tmp_path, algo=algo))
+    assert load_policy(folder / "policy").config.algo == algo
+    assert (folder / "checkpoint.pt").exists()
+
+
+def test_the_papers_preset_trains_with_its_gate_and_networks(tmp_path: Path) -> None:
+    folder = run_training(
+        tiny(tmp_path, preset="paper", learning_rate=0.002, num_directions=3, total_queries=700, num_envs=2)
+    )
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["preset"]["gate"], config["preset"]["network"]) == ("paper", "cnn")
+    assert config["environment"]["num_directions"] == 3
+
+
+def test_two_runs_in_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.time, "strftime", lambda form: "now")
+    names = [train.new_folder(tiny(tmp_path)).name for _ in range(3)]
+    assert names == ["now-ddpg-quadratic", "now-ddpg-quadratic-2", "now-ddpg-quadratic-3"]
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path: Path) -> None:
+    first, again, other = (
+        load_file(run_training(tiny(tmp_path, seed=seed, total_queries=230)) / "policy" / "weights.safetensors")
+        for seed in (3, 3, 4)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def interrupt_once(patch: pytest.MonkeyPatch, at: int) -> None:
+    """Ctrl-C when the registered quadratic has been asked `at` times."""
+    plain = PROBLEMS["quadratic"]
+    asked = 0
+
+    @wraps(plain)
+    def counting(**options: Any) -> Problem:
+        problem = plain(**options)
+
+        def fun(points: torch.Tensor) -> torch.Tensor:
+            nonlocal asked
+            asked += 1
+            if asked == at:
+                signal.raise_signal(signal.SIGINT)
+            return problem.fun(points)
+
+        return replace(problem, fun=fun)
+
+    patch.setitem(PROBLEMS, "quadratic", counting)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights and results of a run that was left alone, and of one that was interrupted and resumed."""
+    logdir = tmp_path_factory.mktemp("both")
+    alone = run_training(tiny(logdir, total_queries=750))
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_once(patch, at=500)
+        resumed = run_training(tiny(logdir, total_queries=750))
+    assert not (resumed / "result.json").exists()
+    assert run_training(TrainArgs(resume=resumed, progress=False)) == resumed
+    return tuple(
+        {
+            "weights": load_file(folder / "policy" / "weights.safetensors"),
+            "result": json.loads((folder / "result.json").read_text()),
+        }
+        for folder in (alone, resumed)
+    )  # type: ignore[return-value]
+
+
+def test_an_interrupted_and_resumed_run_ends_with_the_same_policy(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    alone, resumed = both
+    for name, value in alone["weights"].items():
+        assert torch.equal(resumed["weights"][name], value), name
+    for name in ("training_queries", "training_steps"):
+        assert resumed["result"][name] == alone["result"][name]
+
+
+def test_an_interrupted_and_resumed_run_reports_the_same_episodes(
+    both: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    alone, resumed = both
+    assert len(alone["result"]["episodes"]) == 2
+    assert resumed["result"]["episodes"] == alone["result"]["episodes"]
+
+
+def test_ctrl_c_saves_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
+    arguments = [*TINY, "--total-queries", "100000", "--eval-seeds", "0", "--checkpoint-every", "20"]
+    process = subprocess.Popen(
+        command("train.py", *arguments, "--logdir", tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        limit = time.monotonic() + 60
+        while not list(tmp_path.glob("*/checkpoint.pt")):  # training is under way
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert f"python train.py --resume {folder}" in out
+    assert load_policy(folder / "policy").config.algo == "ddpg"
+    assert not (folder / "result.json").exists()
+
+    # Resume it in this process with less to do: the total is the run's own.
+    config = json.loads((folder / "config.json").read_text())
+    steps = torch.load(folder / "checkpoint.pt", weights_only=True)["counters"]["num_timesteps"]
+    config["args"]["total_queries"] = 2 * steps + 200
+    (folder / "config.json").write_text(json.dumps(config))
+    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    result = json.loads((folder / "result.json").read_text())
+    assert result["training_steps"] > steps
+    assert result["training_queries"] <= 2 * steps + 200
+
+
+def test_resuming_takes_every_other_argument_from_the_run(tmp_path: Path) -> None:
+    folder = run_training(tiny(tmp_path, total_queries=60, seed=5))
+    assert load_args(folder) == tiny(tmp_path, total_queries=60, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--problem", "quadratc"], "Unknown problem 'quadratc'. Did you mean 'quadratic'?"),
+        (["--problem-options", "{bad"], "--problem-options must be a JSON object, got '{bad'"),
+        (["--problem-options", '{"dmi": 4}'], "unknown keyword 'dmi'. Did you mean 'dim'?"),
+        (["--update", "sdg"], "Unknown update 'sdg'. Did you mean 'sgd'?"),
+        (["--budget", "2"], "budget must be at least 3 queries"),
+        (["--smoothing", "-1"], "smoothing must be a finite number > 0, got -1.0."),
+        (["--total-queries", "3"], "--total-queries must be at least 4"),
+        (["--noise-std", "-1"], "noise_std must be a finite number >= 0, got -1.0."),
+        (["--num-envs", "0"], "--num-envs must be >= 1, got 0."),
+        (["--num-directions", "0", "--gate", "paper"], "--num-directions must be >= 1, got 0."),
+        (["--algo", "dqn"], "invalid choice"),
+        (["--learning-rat", "1"], "learning-rate"),
+        (["--resume", "nowhere"], "nowhere is not a run folder: config.json is missing."),
+    ],
+)
+def test_a_wrong_argument_of_train_ends_with_one_clear_error(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = fail(train.main, "train.py", [*TINY, "--logdir", str(tmp_path), *arguments], monkeypatch, capsys)
+    assert message in " ".join(said.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []  # no empty run folder stays behind
+
+
+UNCLEAR = "the number is not checked where it comes in"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--problem-options", "5"], "--problem-options must be a JSON object, got '5'"),
+        (["--problem-options", '"ab"'], "--problem-options must be a JSON object, got '\"ab\"'"),
+        (["--checkpoint-every", "0"], "--checkpoint-every must be"),
+        (["--threads", "0"], "--threads must be"),
+        (["--seed", "-1"], "--seed must be"),
+    ],
+)
+def test_a_number_out_of_range_is_named_with_what_is_expected(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    common = [*TINY, "--total-queries", "100", "--eval-seeds", "0", "--no-progress", "--logdir", str(tmp_path)]
+    try:
+        said = fail(train.main, "train.py", [*common, *arguments], monkeypatch, capsys)
+    except pytest.fail.Exception as error:  # it trained
+        raise AssertionError(message) from error
+    assert message in said
+
+
+def test_a_diverging_run_is_told_to_lower_the_learning_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*TINY, "--preset", "paper", "--no-progress", "--logdir", str(tmp_path)]  # sgd with eta = 1
+    assert "learning_rate" in fail(train.main, "train.py", arguments, monkeypatch, capsys)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_cuda_says_so(
+    whole: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = "--device cuda: torch sees no CUDA device. Use --device auto (or cpu)."
+    arguments = [*TINY, "--logdir", str(tmp_path), "--device", "cuda"]
+    assert expected in fail(train.main, "train.py", arguments, monkeypatch, capsys)
+    assert expected in fail(evaluate.main, "evaluate.py", [str(whole[0]), "--device", "cuda"], monkeypatch, capsys)
+
+
+def test_an_error_of_the_real_command_has_status_2_and_no_traceback() -> None:
+    found = subprocess.run(
+        command("train.py", "--problem", "quadratc"), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert found.returncode == 2
+    assert found.stderr == "error: Unknown problem 'quadratc'. Did you mean 'quadratic'?\n"
+
+
+def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--problem", "quadratc"])
+    monkeypatch.setenv("ZO_GYM_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="Unknown problem"):
+        train.main()
+
+
+def test_evaluating_writes_a_table_a_csv_and_a_figure(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    rows = run_evaluation(EvaluateArgs(whole[0], seeds=2, device="cpu", out=tmp_path / "out"))
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {"table.md", "table.json", "curves.csv", "curves.png"}
+    assert json.loads((out / "table.json").read_text()) == rows
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    lines = list(csv.DictReader((out / "curves.csv").read_text().splitlines()))
+    methods = [row["method"] for row in rows]
+    assert sorted({line["method"] for line in lines}) == sorted(methods)
+    for row in rows:
+        own = [line for line in lines if line["method"] == row["method"]]
+        assert (own[0]["queries"], own[-1]["queries"]) == ("1", str(BUDGET))
+        assert float(own[-1]["best_f_mean"]) == pytest.approx(row[f"f at {BUDGET}"], rel=1e-12)
+    trained = [line for line in lines if line["method"] == "trained policy"]
+    assert 0 <= float(trained[-1]["cosine_mean"]) <= 1
+
+
+def test_evaluating_repeats_the_comparison_that_ended_the_run(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    """Same starts, same noise: the saved policy is the one that was trained."""
+    rows = run_evaluation(EvaluateArgs(whole[0], seeds=2, device="cpu", out=tmp_path))
+    assert rows == json.loads((whole[0] / "result.json").read_text())["comparison"]
+
+
+def test_evaluating_from_scratch_adds_a_learner_that_pays_for_every_query(
+    whole: tuple[Path, Any], tmp_path: Path
+) -> None:
+    rows = run_evaluation(EvaluateArgs(whole[0], seeds=2, from_scratch=True, device="cpu", out=tmp_path))
+    assert [row["method"] for row in rows][:2] == ["trained policy", "policy learning from scratch"]
+    assert BUDGET - 4 <= rows[1]["queries"] <= BUDGET
+    lines = list(csv.DictReader((tmp_path / "curves.csv").read_text().splitlines()))
+    assert "policy learning from scratch" in {line["method"] for line in lines}
+
+
+def test_the_learner_from_scratch_starts_at_f_of_the_same_x0(whole: tuple[Path, Any]) -> None:
+    args = replace(load_args(whole[0]), learning_rate=0.005)  # so small that the first move is kept
+    settings = {**load_policy(whole[0] / "policy").config.environment, "learning_rate": 0.005}
+    learner = learn_from_scratch(args, settings, [1, 2])
+    assert learner.best[:, 0].tolist() == run_method("m", settings, [1, 2], method="rand-ada").best[:, 0].tolist()
+
+
+def test_a_policy_folder_can_be_evaluated_alone(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    shutil.copytree(whole[0] / "policy", tmp_path / "policy")
+    rows = run_evaluation(EvaluateArgs(tmp_path / "policy", seeds=1, device="cpu"))
+    assert len(rows) == 4
+    assert (tmp_path / "policy" / "evaluation" / "curves.png").exists()
+
+
+def test_the_budget_and_the_exploration_can_be_changed(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    rows = run_evaluation(EvaluateArgs(whole[0], seeds=1, budget=320, exploration=0.0, device="cpu", out=tmp_path))
+    assert "f at 320" in rows[0]
+    assert all(row["queries"] <= 320 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (lambda folder: None, [], "No run folder at"),
+        (lambda folder: folder.mkdir(), [], "config.json is missing. Train one: python train.py"),
+        (
+            lambda folder: (folder / "policy").mkdir(parents=True),
+            [],
+            "config.json is missing. Train one: python train.py",
+        ),
+    ],
+    ids=["no-folder", "empty-folder", "empty-policy"],
+)
+def test_a_folder_without_a_policy_is_one_clear_error(
+    prepare: Any,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prepare(tmp_path / "run")
+    said = fail(evaluate.main, "evaluate.py", [str(tmp_path / "run"), *arguments], monkeypatch, capsys)
+    assert message in said
+    assert not (tmp_path / "run" / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "--seeds must be >= 1, got 0."),
+        (["--seed", "2"], "--seeds"),
+    ],
+)
+def test_a_wrong_argument_of_evaluate_ends_with_one_clear_error(
+    arguments: list[str],
+    message: str,
+    whole: tuple[Path, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert message in fail(evaluate.main, "evaluate.py", [str(whole[0]), *arguments], monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("budget", ["1", "15"])
+def test_a_budget_too_small_for_a_method_is_not_called_a_divergence(
+    budget: str, whole: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = fail(evaluate.main, "evaluate.py", [str(whole[0]), "--budget", budget], monkeypatch, capsys)
+    assert "budget must be" in said
+
+
+def test_from_scratch_needs_the_runs_arguments(
+    whole: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(whole[0] / "policy"), "--from-scratch", "--seeds", "1"]
+    assert "holds only a policy" in fail(evaluate.main, "evaluate.py", arguments, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("content", ['{"format": 1}', "", "[]", '{"args": 3}'], ids=["policy", "empty", "list", "int"])
+def test_resuming_a_folder_with_a_strange_config_names_the_file(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(content)
+    try:
+        said = fail(train.main, "train.py", ["--resume", str(tmp_path)], monkeypatch, capsys)
+    except TypeError as error:
+        raise AssertionError from error
+    assert str(tmp_path / "config.json") in said
+
+
+def test_resuming_a_run_without_a_checkpoint_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_training(tiny(tmp_path, total_queries=60))
+    (folder / "checkpoint.pt").unlink()
+    said = fail(train.main, "train.py", ["--resume", str(folder)], monkeypatch, capsys)
+    assert f"No checkpoint at {folder / 'checkpoint.pt'}" in said
+
+
+def test_resuming_a_run_of_another_version_says_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_training(tiny(tmp_path, total_queries=60))
+    config = json.loads((folder / "config.json").read_text())
+    config["args"]["old_name"] = config["args"].pop("budget")
+    (folder / "config.json").write_text(json.dumps(config))
+    said = fail(train.main, "train.py", ["--resume", str(folder)], monkeypatch, capsys)
+    assert "another version: ['budget', 'old_name'] differ" in said

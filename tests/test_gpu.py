@@ -1,0 +1,92 @@
+"""The same code path on CUDA: networks, replay samples and problems live on the device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import zo_gym
+from agents.bundle import load_policy
+from agents.evaluate import EvaluateArgs, run_evaluation
+from agents.train import TrainArgs, prepare, resolve_device, run_training
+from zo_gym import PROBLEMS
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+
+CUDA = torch.device("cuda")
+TINY = TrainArgs(
+    problem="quadratic",
+    problem_options='{"dim": 4}',
+    budget=310,
+    total_queries=500,
+    num_envs=2,
+    eval_seeds=0,
+    progress=False,
+    device="cuda",
+)
+
+
+@pytest.mark.parametrize("algo", ["ddpg", "td3", "sac"])
+@pytest.mark.parametrize("gate", ["off", "hysteresis"])
+def test_training_keeps_networks_replay_samples_and_f_on_the_device(algo: Any, gate: Any, tmp_path: Path) -> None:
+    args = replace(TINY, algo=algo, gate=gate, policy="cnn", num_directions=4, logdir=tmp_path)
+    run = prepare(args, tmp_path)
+    assert {parameter.device.type for parameter in run.agent.policy.parameters()} == {"cuda"}
+    run.agent.learn(60)
+    assert run.agent.replay_buffer is not None
+    sample = run.agent.replay_buffer.sample(8)
+    assert {part.device.type for part in sample if isinstance(part, torch.Tensor)} == {"cuda"}
+    assert run.agent.env is not None
+    assert run.agent.env.get_attr("mdp")[0].problem.device.type == "cuda"
+
+
+def test_train_resume_and_evaluate_on_the_device(tmp_path: Path) -> None:
+    folder = run_training(replace(TINY, logdir=tmp_path))
+    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    on_device, on_host = load_policy(folder / "policy", "cuda"), load_policy(folder / "policy", "cpu")
+    observations = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
+    # TF32 and other kernels round to about 1e-3.
+    np.testing.assert_allclose(on_device(observations), on_host(observations), atol=5e-3)
+    rows = run_evaluation(EvaluateArgs(folder, seeds=2, device="cuda"))
+    assert len(rows) == 4
+
+
+def test_auto_is_cuda_where_there_is_one() -> None:
+    assert resolve_device("auto") == "cuda"
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("name", ["quadratic", "rosenbrock", "ellipsoid", "rastrigin", "breast_cancer"])
+def test_problems_have_the_same_values_on_the_device(name: str) -> None:
+    host, device = zo_gym.make_problem(name), zo_gym.make_problem(name, device="cuda")
+    assert name in PROBLEMS
+    points = torch.randn(5, host.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = device.fun(points.to(CUDA))
+    assert values.device.type == "cuda"
+    torch.testing.assert_close(values.cpu(), host.fun(points), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["rand-ada", "zo-sgd", "zo-adam"])
+def test_minimize_follows_a_cuda_start(method: str) -> None:
+    seen: set[str] = set()
+
+    def fun(x: torch.Tensor) -> torch.Tensor:
+        seen.add(x.device.type)
+        return (x - 1.0).square().sum(-1)
+
+    x0 = torch.zeros(6, dtype=torch.float64, device="cuda")
+    result = zo_gym.minimize(fun, x0, method=method, budget=500, batched=True, seed=0)
+    assert seen == {"cuda"}
+    assert isinstance(result.x, torch.Tensor)
+    assert result.x.device.type == "cuda"
+    assert result.fun < 6.0
+    assert result.nfev <= 500
+    assert torch.equal(x0.cpu(), torch.zeros(6, dtype=torch.float64))
