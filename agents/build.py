@@ -46,7 +46,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "default": Preset("mlp", 0.0, 1e-3, 64, 1.5, True, "adaptive", 1.0, "off"),
+    "default": Preset("mlp", 0.0, 1e-3, 64, 1.5, True, "adaptive", 1.0, "calibrated"),
     "paper": Preset("cnn", 0.99, 1e-3, 64, None, False, "sgd", 1.0, "paper"),
 }
 

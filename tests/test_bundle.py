@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,6 @@ from zo_gym import ZOSamplingVectorEnv
 
 ENVIRONMENT: dict[str, Any] = {"problem": "quadratic", "problem_options": {"dim": 4}, "budget": 60}
 CONFIG = PolicyConfig("ddpg", "mlp", 4, 4, None, 1.5, ENVIRONMENT)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two threads; the number is global to torch, so it is given back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def observations(rows: int = 5, n: int = 4) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -39,14 +38,6 @@ ALWAYS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """`prepare` sets torch's number of threads, which is global: give it back."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @dataclass
 class Evaluations:
     """Evaluations of f, counted inside f."""
@@ -76,7 +67,13 @@ class Evaluations:
 def tiny(logdir: Path, **changes: Any) -> TrainArgs:
     """A run of some hundred queries on a quadratic."""
     base = TrainArgs(
-        problem="quadratic", problem_options='{"dim": 4}', budget=600, eval_seeds=0, progress=False, device="cpu"
+        problem="quadratic",
+        problem_options='{"dim": 4}',
+        gate="off",
+        budget=600,
+        eval_seeds=0,
+        progress=False,
+        device="cpu",
     )
     return replace(base, **{"logdir": logdir, **changes})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -24,7 +23,13 @@ from agents.rewards import RewardScale
 from agents.train import NEVER, TrainArgs, prepare
 
 TINY = TrainArgs(
-    problem="quadratic", problem_options='{"dim": 4}', budget=60, eval_seeds=0, progress=False, device="cpu"
+    problem="quadratic",
+    problem_options='{"dim": 4}',
+    gate="off",
+    budget=60,
+    eval_seeds=0,
+    progress=False,
+    device="cpu",
 )
 
 RUNS = [
@@ -51,14 +56,6 @@ RUNS = [
     pytest.param(replace(TINY, algo="sac", total_queries=500), id="sac"),
     pytest.param(replace(TINY, algo="sac", num_envs=3, total_queries=600), id="sac-3-envs"),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """`prepare` sets torch's number of threads, which is global: give it back."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass

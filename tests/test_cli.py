@@ -29,7 +29,8 @@ from zo_gym import PROBLEMS, Problem
 ROOT = Path(__file__).resolve().parents[1]
 # From a budget of 302 on, a grid point beside the first has a cosine: see test_curves on warnings of the figure.
 BUDGET = 310
-TINY = ["--problem", "quadratic", "--problem-options", '{"dim": 4}', "--budget", str(BUDGET), "--device", "cpu"]
+TINY = ["--problem", "quadratic", "--problem-options", '{"dim": 4}', "--gate", "off"]
+TINY += ["--budget", str(BUDGET), "--device", "cpu"]
 RUN_FILES = {"config.json", "checkpoint.pt", "policy", "result.json", "comparison.md", "comparison.png"}
 
 
@@ -49,6 +50,7 @@ def tiny(logdir: Path, **changes: Any) -> TrainArgs:
     base = TrainArgs(
         problem="quadratic",
         problem_options='{"dim": 4}',
+        gate="off",
         budget=BUDGET,
         total_queries=400,
         eval_seeds=0,
@@ -155,7 +157,7 @@ def test_the_other_agents_train_too(algo: str, tmp_path: Path) -> None:
 
 def test_the_papers_preset_trains_with_its_gate_and_networks(tmp_path: Path) -> None:
     folder = run_training(
-        tiny(tmp_path, preset="paper", learning_rate=0.002, num_directions=3, total_queries=700, num_envs=2)
+        tiny(tmp_path, preset="paper", gate=None, learning_rate=0.002, num_directions=3, total_queries=700, num_envs=2)
     )
     config = json.loads((folder / "config.json").read_text())
     assert (config["preset"]["gate"], config["preset"]["network"]) == ("paper", "cnn")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,15 +21,6 @@ from zo_gym import Problem, ZOSamplingVectorEnv
 from zo_gym.gate import perfect_rho
 
 D, Q, MU, ETA = 3, 20, 0.01, 0.05
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two threads; the number is global to torch, so it is given back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass

@@ -169,7 +169,7 @@ def observation(mdp: MDP, oracle: Oracle, state: MDPState) -> np.ndarray:
 
 def reward(mdp: MDP, before: MDPState, after: MDPState) -> np.ndarray:
     """float64 (B,), from f(x_k) and f(x_{k+1})."""
-    return REWARDS[mdp.settings.reward](before.iterate.fx.cpu().numpy(), after.iterate.fx.cpu().numpy())
+    return REWARDS[mdp.settings.reward](_host(before.iterate.fx.double()), _host(after.iterate.fx.double()))
 
 
 def terminated(mdp: MDP, state: MDPState) -> np.ndarray:

@@ -159,8 +159,8 @@ class Oracle:
         except Exception as error:
             raise ObjectiveError(
                 f"f of problem '{self.problem.name}' raised {type(error).__name__}: {error} "
-                f"(query {int(self.queries.max())}, {len(points)} points in the batch). Fix f, or catch this "
-                "ObjectiveError: its .result holds what minimize had found.",
+                f"(query {int(self.queries.max())}, {len(points)} points in the batch). Fix f. "
+                "From minimize, this error's .result holds the best point until then.",
                 points[0].detach().cpu().numpy() if len(points) == 1 else None,
             ) from error
         if not isinstance(values, Tensor) or not values.is_floating_point():

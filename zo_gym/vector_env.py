@@ -84,10 +84,10 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             seeds: list[int | None] = [None] * self.num_envs
         elif isinstance(seed, (int, np.integer)):
             seeds = [int(seed) + row for row in range(self.num_envs)]
-        else:
+        elif isinstance(seed, Sequence) and len(seed) == self.num_envs:
             seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed must be an int or {self.num_envs} of them (num_envs), got {len(seeds)}.")
+        else:
+            raise ValueError(f"seed must be None, an int, or a list of {self.num_envs} (num_envs), got {seed!r:.80}.")
         for row, value in enumerate(seeds):
             if value is not None:
                 self._streams[row], self._seeds[row] = seeding.np_random(value)
@@ -178,10 +178,11 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
 
     def _restart(self, rows: np.ndarray) -> None:
         assert self._state is not None
+        ended, self._state = self._state, None  # until the new episodes have begun
         for row in rows:
             self._generators[row] = episode_generator(self._stream(row), self.mdp)
         generators = [self._generators[row] for row in rows]
-        self._state = process.restart(self.mdp, self.oracle, generators, self._state, rows)
+        self._state = process.restart(self.mdp, self.oracle, generators, ended, rows)
 
     def _stream(self, row: int) -> np.random.Generator:
         stream = self._streams[row]

@@ -63,7 +63,10 @@ def from_callable(
         TypeError, ValueError: An argument is not as described.
     """
     if x0 is None and dim is None:
-        raise ValueError("problem is a function, so its start is needed: pass x0=, a list or array of d numbers.")
+        raise ValueError(
+            "problem is a function, so its start is needed: pass x0=, a list or array of d numbers "
+            "(gym.make also takes dim=)."
+        )
     if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1):
         raise ValueError(f"dim must be an integer >= 1, got {dim!r}.")
     if batched and executor is not None:

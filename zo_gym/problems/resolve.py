@@ -69,6 +69,9 @@ def as_problem(
 
 def _device(device: str | torch.device | None) -> torch.device:
     try:
-        return torch.device("cpu" if device is None else device)
+        found = torch.device("cpu" if device is None else device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda', got {device!r}.") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device must be one that torch sees, got {str(found)!r} and no CUDA. Use device='cpu'.")
+    return found

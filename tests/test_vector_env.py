@@ -1,0 +1,453 @@
+"""The vector environment: row i is the scalar environment with seed + i, bit for bit, across any number of episodes."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from functools import cache
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from zo_gym import (
+    GATES,
+    PROBLEMS,
+    RULES,
+    SAMPLERS,
+    Problem,
+    UpdateRule,
+    ZOSamplingEnv,
+    ZOSamplingVectorEnv,
+    make_problem,
+)
+
+LIBSVM = ("heart_scale", "german.numer_scale", "a9a")
+RATES = {"ellipsoid": 1e-7, "discus": 1e-7, "bent_cigar": 1e-7, "rosenbrock": 1e-5, "quadratic": 0.01}
+ROWS = 9  # one more than the 8 float64 numbers that a loop of AVX2 takes at a time: a body and a tail
+BASE: dict[str, Any] = {"num_directions": 3, "gate_threshold": 0.1, "budget": 40}
+
+
+@cache
+def built(problem: str, **options: Any) -> Problem:
+    """One problem for all rows and twins: to build it takes longer than to step on it."""
+    return make_problem(problem, **options)
+
+
+def options_for(problem: str, dim: int | None = None, **options: Any) -> dict[str, Any]:
+    which = built(problem) if dim is None else built(problem, dim=dim)
+    return {"problem": which, "learning_rate": RATES.get(problem, 0.1), **BASE, **options}
+
+
+def actions_for(env: ZOSamplingVectorEnv, steps: int, seed: int = 0) -> np.ndarray:
+    shape = (steps, env.num_envs, env.mdp.problem.dim)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def bits(value: Any, dtype: Any) -> bytes:
+    return np.asarray(value, dtype=dtype).tobytes()
+
+
+def assert_row(infos: dict[str, Any], row: int, info: dict[str, Any]) -> None:
+    """Row `row` of the infos holds exactly `info`, to the last bit."""
+    present = {
+        name for name in infos if not name.startswith(("_", "final")) and infos[f"_{name}"][row]
+    }  # what the mask shows
+    assert present == set(info)
+    for name, value in info.items():
+        assert bits(value, infos[name].dtype) == infos[name][row].tobytes(), (name, value, infos[name][row])
+
+
+def compare(options: dict[str, Any], rows: int, steps: int, seed: int = 100) -> dict[str, int]:
+    """Step a vector environment and its scalar twins side by side; count what was covered."""
+    vector = ZOSamplingVectorEnv(num_envs=rows, **options)
+    twins = [ZOSamplingEnv(**options) for _ in range(rows)]
+    observation, infos = vector.reset(seed=seed)
+    for row, twin in enumerate(twins):
+        first, info = twin.reset(seed=seed + row)
+        assert first.tobytes() == observation[row].tobytes()
+        assert_row(infos, row, info)
+    seen = {"ends": 0, "mixed_ends": 0, "mixed_gates": 0, "open": 0}
+    for actions in actions_for(vector, steps, seed):
+        observation, rewards, terminated, truncated, infos = vector.step(actions)
+        ended = terminated | truncated
+        assert ("final_obs" in infos) == ("final_info" in infos) == ended.any()
+        for row, twin in enumerate(twins):
+            seen_by_twin, reward, its_end, its_cut, info = twin.step(actions[row])
+            assert bits(reward, rewards.dtype) == rewards[row].tobytes()
+            assert (its_end, its_cut) == (terminated[row], truncated[row])
+            if its_end or its_cut:
+                assert infos["_final_obs"][row]
+                assert infos["_final_info"][row]
+                assert seen_by_twin.tobytes() == infos["final_obs"][row].tobytes()
+                assert_row(infos["final_info"], row, info)
+                seen_by_twin, info = twin.reset()
+            elif ended.any():
+                assert not infos["_final_obs"][row]
+                assert infos["final_obs"][row] is None
+            assert seen_by_twin.dtype == observation.dtype == np.float32
+            assert seen_by_twin.tobytes() == observation[row].tobytes()
+            assert_row(infos, row, info)
+        seen["ends"] += int(ended.sum())
+        seen["mixed_ends"] += int(ended.any() and not ended.all())
+        if "gate_open" in infos:
+            seen["mixed_gates"] += int(infos["gate_open"].any() and not infos["gate_open"].all())
+            seen["open"] += int(infos["gate_open"].sum())
+    return seen
+
+
+# Row i is the scalar environment
+
+
+@pytest.mark.parametrize("problem", ["breast_cancer", "quadratic"])
+@pytest.mark.parametrize("gate", GATES)
+def test_row_is_the_scalar_env_bit_for_bit(problem: str, gate: str) -> None:
+    for update, observation, noise_std in itertools.product(("sgd", "adaptive"), ("x", "history"), (0.0, 0.1)):
+        options = options_for(
+            problem,
+            gate=gate,
+            update=update,
+            observation=observation,
+            noise_std=noise_std,
+            diagnostics=observation == "history",
+            reevaluate=noise_std > 0,
+        )
+        seen = compare(options, ROWS, 14 if gate == "off" else 10)
+        assert gate == "off" or seen["mixed_gates"] > 0
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_rows_that_end_apart_stay_the_scalar_env(gate: str) -> None:
+    options = options_for("quadratic", gate=gate, diagnostics=True, budget=24, target=30.0, update="adaptive")
+    seen = compare(options, 7, 60)
+    assert seen["mixed_ends"] > 5
+
+
+@pytest.mark.parametrize("problem", [name for name in PROBLEMS if name != "breast_cancer"])
+def test_row_is_the_scalar_env_on_every_problem(problem: str, data_folder: Any) -> None:
+    if problem in LIBSVM and data_folder is None:
+        pytest.skip(f"{problem} is not on this machine: set ZO_GYM_DATA")
+    options = options_for(problem, gate="hysteresis", update="adaptive", observation="history", diagnostics=True)
+    rows, steps = (3, 12) if problem == "a9a" else (ROWS, 30)
+    assert compare({**options, "noise_std": 0.01}, rows, steps)["ends"] > 0
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("dim", [2, 7])
+def test_row_is_the_scalar_env_with_every_sampler(sampler: str, dim: int) -> None:
+    options = options_for("quadratic", dim=dim, gate="hysteresis", sampler=sampler, num_directions=5, budget=60)
+    compare(options, ROWS, 30)
+
+
+@pytest.mark.parametrize("update", RULES)
+def test_row_is_the_scalar_env_with_every_update_rule(update: str) -> None:
+    compare(options_for("quadratic", update=update, budget=200), ROWS, 90)
+
+
+@pytest.mark.parametrize("reward", ["decrease", "paper", "relative", "log"])
+def test_row_is_the_scalar_env_with_every_reward(reward: str) -> None:
+    compare(options_for("logistic", reward=reward, direction="raw"), 13, 40)
+
+
+@pytest.mark.parametrize("gate", ["off", "paper"])
+def test_row_is_the_scalar_env_where_f_fails(gate: str) -> None:
+    failed = 0
+
+    def brittle(x: np.ndarray) -> float:
+        """Fails at a tenth of all points, not at the start; a pure function of x, so alike in both environments."""
+        nonlocal failed
+        fails = abs(np.sin(1e3 * x[0])) < 0.16
+        failed += fails
+        return float("nan") if fails else float(x @ x)
+
+    options = {"problem": brittle, "x0": [1.0, 2.0, -1.0], "learning_rate": 0.1, "gate": gate, **BASE}
+    compare({**options, "on_failure": "penalize"}, ROWS, 30)
+    assert failed > 20
+
+
+def test_rows_of_float32_are_the_scalar_env_too() -> None:
+    for gate, update in itertools.product(GATES, ("sgd", "adaptive")):
+        options = options_for("quadratic", gate=gate, update=update, smoothing=0.05)
+        options |= {"problem": squares, "x0": np.linspace(-1, 1, 13).astype(np.float32), "batched": True}
+        compare(options, ROWS, 20)
+
+
+def test_rewards_are_float64_whatever_the_dtype_of_x() -> None:
+    env = ZOSamplingVectorEnv(squares, x0=np.ones(3, dtype=np.float32), batched=True, num_envs=2)
+    env.reset(seed=0)
+    assert env.step(np.zeros((2, 3)))[1].dtype == np.float64
+
+
+def squares(points: np.ndarray) -> np.ndarray:
+    return np.array([x @ x for x in points])
+
+
+def test_rows_of_float32_are_the_scalar_env_with_guided_directions() -> None:
+    options = options_for("quadratic", gate="paper", gate_threshold=2.0, sampler="guided", smoothing=0.05, budget=300)
+    options |= {"problem": squares, "x0": np.linspace(-1, 1, 33).astype(np.float32), "batched": True}
+    compare(options, ROWS, 40)
+
+
+@pytest.mark.parametrize("gate", ["off", "calibrated"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_batch_large_enough_for_threads_is_the_scalar_env(gate: str, threads: int) -> None:
+    torch.set_num_threads(threads)  # the fixture above puts it back
+    options = options_for("breast_cancer", gate=gate, update="adaptive", observation="history", budget=20)
+    rows, steps = 1201, 4  # 1201 * 30 elements: beyond torch's grain of 32,768, so two threads share the work
+    vector = ZOSamplingVectorEnv(num_envs=rows, **options)
+    first, _ = vector.reset(seed=0)
+    actions = actions_for(vector, steps)
+    seen = [vector.step(batch) for batch in actions]
+    for row in (0, 1, 599, 600, 601, 1199, 1200):
+        twin = ZOSamplingEnv(**options)
+        assert twin.reset(seed=row)[0].tobytes() == first[row].tobytes()
+        for batch, (observation, rewards, _, truncated, infos) in zip(actions, seen, strict=True):
+            its, reward, _, cut, info = twin.step(batch[row])
+            assert not cut
+            assert not truncated[row]
+            assert its.tobytes() == observation[row].tobytes()
+            assert bits(reward, np.float64) == rewards[row].tobytes()
+            assert_row(infos, row, info)
+
+
+def test_row_does_not_depend_on_its_neighbours() -> None:
+    options = options_for("breast_cancer", gate="paper", noise_std=0.1, observation="history")
+    few, many = (ZOSamplingVectorEnv(num_envs=n, **options) for n in (2, 9))
+    few.reset(seed=3), many.reset(seed=3)
+    for actions in actions_for(many, 15):
+        some, all_ = few.step(actions[:2]), many.step(actions)
+        for ours, theirs in zip(some[:4], all_[:4], strict=True):
+            assert ours.tobytes() == theirs[:2].tobytes()
+
+
+# Like gymnasium's SyncVectorEnv
+
+
+def sync_of(rows: int, options: dict[str, Any]) -> SyncVectorEnv:
+    return SyncVectorEnv([lambda: gym.make("ZOSampling-v0", **options)] * rows, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def assert_like_sync(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Every info of SyncVectorEnv is there: same mask, same dtype, same values where the mask shows them."""
+    assert {name[1:] for name in ours if name.startswith("_")} == {name for name in ours if not name.startswith("_")}
+    assert set(theirs) <= set(ours)
+    for name in ours:
+        if name.startswith("_"):
+            expected = theirs.get(name, np.zeros_like(ours[name]))
+            np.testing.assert_array_equal(ours[name], expected)
+            assert ours[name].dtype == bool
+    for name, values in theirs.items():
+        if name == "final_info":
+            assert_like_sync(ours[name], values)
+        elif name == "final_obs":
+            for own, other in zip(ours[name], values, strict=True):
+                np.testing.assert_array_equal(own, other)
+        elif not name.startswith("_"):
+            assert ours[name].dtype == values.dtype
+            mask = theirs[f"_{name}"]
+            np.testing.assert_array_equal(ours[name][mask], values[mask])
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_same_as_sync_vector_env_in_every_output(gate: str) -> None:
+    options = options_for("quadratic", gate=gate, diagnostics=True, target=25.0, observation="history")
+    rows = 4
+    vector, sync = gym.make_vec("ZOSampling-v0", num_envs=rows, **options), sync_of(rows, options)
+    assert vector.metadata["autoreset_mode"] is sync.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    for name in ("observation_space", "action_space", "single_observation_space", "single_action_space", "num_envs"):
+        assert getattr(vector, name) == getattr(sync, name)
+    ours, theirs = vector.reset(seed=7), sync.reset(seed=7)
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    assert_like_sync(ours[1], theirs[1])
+    ends = 0
+    for actions in actions_for(vector.unwrapped, 40):  # type: ignore[arg-type]
+        *ours, our_infos = vector.step(actions)
+        *theirs, their_infos = sync.step(actions)
+        for own, other in zip(ours, theirs, strict=True):
+            assert own.dtype == other.dtype
+            np.testing.assert_array_equal(own, other)
+        assert_like_sync(our_infos, their_infos)
+        ends += int((ours[2] | ours[3]).sum())
+    assert ends > rows
+    sync.close()
+
+
+# What gym.make_vec gives
+
+
+def test_make_vec_gives_the_native_batch() -> None:
+    env = gym.make_vec("ZOSampling-v0", num_envs=256)
+    assert isinstance(env.unwrapped, ZOSamplingVectorEnv)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert env.observation_space.shape == env.action_space.shape == (256, 30)
+    observation, infos = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    observation, rewards, terminated, truncated, infos = env.step(env.action_space.sample())
+    assert env.observation_space.contains(observation)
+    assert rewards.dtype == np.float64
+    assert terminated.dtype == truncated.dtype == bool
+    assert rewards.shape == terminated.shape == truncated.shape == infos["f"].shape == (256,)
+    np.testing.assert_array_equal(infos["queries"], 3)
+    env.close()
+
+
+def test_make_vec_with_another_mode_makes_the_scalar_env() -> None:
+    keywords = {"num_envs": 2, "budget": 20}
+    sync = gym.make_vec("ZOSampling-v0", vectorization_mode="sync", **keywords)
+    assert isinstance(sync, SyncVectorEnv)
+    native = gym.make_vec("ZOSampling-v0", **keywords)
+    np.testing.assert_array_equal(sync.reset(seed=1)[0], native.reset(seed=1)[0])
+    sync.close()
+
+
+def test_f_is_called_with_the_whole_batch() -> None:
+    sizes: list[int] = []
+
+    def fun(points: np.ndarray) -> np.ndarray:
+        sizes.append(len(points))
+        return (points * points).sum(1)
+
+    env = ZOSamplingVectorEnv(fun, num_envs=6, dim=3, batched=True, budget=5, learning_rate=0.1)
+    env.reset(seed=0)
+    for actions in actions_for(env, 2):
+        _, _, _, truncated, infos = env.step(actions)
+    assert truncated.all()
+    assert sizes == [6] * 6  # reset, two steps of two, and the reset of all rows at the end
+    assert env.oracle.total == sum(sizes)
+    np.testing.assert_array_equal(infos["queries"], 1)
+    np.testing.assert_array_equal(infos["final_info"]["queries"], 5)
+
+
+def test_queries_of_every_row_stay_in_the_budget_behind_any_gate() -> None:
+    for gate, budget in itertools.product(GATES, (6, 17, 31)):
+        total = 0
+
+        def fun(points: np.ndarray) -> np.ndarray:
+            nonlocal total
+            total += len(points)
+            return (points * points).sum(1)
+
+        options = {"gate": gate, "num_directions": 3, "gate_threshold": 0.1, "learning_rate": 0.1}
+        env = ZOSamplingVectorEnv(fun, num_envs=4, dim=3, batched=True, budget=budget, **options)
+        _, infos = env.reset(seed=0)
+        reported = 0
+        for actions in actions_for(env, 40):
+            _, _, _, truncated, infos = env.step(actions)
+            if truncated.any():
+                final = infos["final_info"]["queries"][truncated]
+                assert (final <= budget).all()
+                reported += int(final.sum())
+        assert reported + infos["queries"].sum() == env.oracle.total == total
+
+
+def test_returned_arrays_are_not_reused() -> None:
+    env = ZOSamplingVectorEnv("quadratic", num_envs=2, budget=3)
+    kept = [env.reset(seed=0), *(env.step(actions) for actions in actions_for(env, 1))]
+    before = pickle.dumps(kept)
+    for actions in actions_for(env, 3, seed=1):
+        env.step(actions)
+    assert pickle.dumps(kept) == before
+
+
+# Seeds
+
+
+def test_list_of_seeds_seeds_each_row() -> None:
+    env = ZOSamplingVectorEnv("quadratic", num_envs=3)
+    by_list, _ = env.reset(seed=[11, 5, 12])
+    assert env.np_random_seed == (11, 5, 12)
+    by_first, _ = env.reset(seed=11)
+    assert env.np_random_seed == (11, 12, 13)
+    np.testing.assert_array_equal(by_list[[0, 2]], by_first[[0, 1]])
+    scalar, _ = ZOSamplingEnv("quadratic").reset(seed=5)
+    np.testing.assert_array_equal(by_list[1], scalar)
+
+
+def test_none_in_the_list_lets_a_row_go_on_with_its_stream() -> None:
+    env, other = (ZOSamplingVectorEnv("quadratic", num_envs=2) for _ in range(2))
+    env.reset(seed=0), other.reset(seed=0)
+    mixed, _ = env.reset(seed=[None, 8])
+    np.testing.assert_array_equal(mixed[0], other.reset()[0][0])
+    np.testing.assert_array_equal(mixed[1], ZOSamplingEnv("quadratic").reset(seed=8)[0])
+
+
+def test_rows_without_a_seed_differ() -> None:
+    env = ZOSamplingVectorEnv("quadratic", num_envs=3)
+    first, _ = env.reset()
+    again, _ = env.reset()
+    assert len(np.unique(np.concatenate([first, again]), axis=0)) == 6
+    assert len(env.np_random) == 3
+    assert len(set(env.np_random_seed)) == 3
+
+
+# Saved and restored
+
+
+def plain(step: tuple[Any, ...]) -> list[Any]:
+    """A step with `final_obs`, an array of arrays, as a list, which numpy can compare."""
+    *head, infos = step
+    return [*head, {name: list(value) if name == "final_obs" else value for name, value in infos.items()}]
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("update", ["sgd", "momentum", "adaptive"])
+@pytest.mark.parametrize("noise_std", [0.0, 0.1])
+def test_restored_env_goes_on_bit_for_bit(gate: str, update: str, noise_std: float) -> None:
+    options = options_for("quadratic", gate=gate, update=update, observation="history", sampler="guided")
+    options["noise_std"] = noise_std
+    env = ZOSamplingVectorEnv(num_envs=4, **options)
+    env.reset(seed=2)
+    before, after = np.split(actions_for(env, 40), [13])
+    for actions in before:
+        env.step(actions)
+    state = pickle.loads(pickle.dumps(env.state_dict()))  # a deep copy, as a file would give
+    expected = [plain(env.step(actions)) for actions in after]
+    fresh = ZOSamplingVectorEnv(num_envs=4, **options)
+    for other in (env, fresh):  # the same object later, and another one that has never been reset
+        other.load_state_dict(state)
+        np.testing.assert_equal([plain(other.step(actions)) for actions in after], expected)  # exact
+    assert fresh.np_random_seed == (2, 3, 4, 5)
+
+
+def test_state_is_a_copy() -> None:
+    env = ZOSamplingVectorEnv("quadratic", num_envs=2, learning_rate=0.01)
+    env.reset(seed=0)
+    state = env.state_dict()
+    before = pickle.dumps(state)
+    for actions in actions_for(env, 3):
+        env.step(actions)
+    assert pickle.dumps(state) == before
+
+
+@pytest.mark.parametrize(
+    "others", [{"num_envs": 3}, {"dim": 3}, {"update": "momentum"}, {"gate": "hysteresis"}], ids=str
+)
+def test_state_of_another_env_is_rejected_and_changes_nothing(others: dict[str, Any]) -> None:
+    env, untouched = (ZOSamplingVectorEnv("quadratic", num_envs=2, learning_rate=0.01) for _ in range(2))
+    env.reset(seed=0), untouched.reset(seed=0)
+    other = ZOSamplingVectorEnv("quadratic", **{"num_envs": 2, "learning_rate": 0.01, **others})
+    other.reset(seed=9)
+    with pytest.raises(ValueError, match="state"):
+        env.load_state_dict(other.state_dict())
+    (actions,) = actions_for(env, 1)
+    np.testing.assert_equal(env.step(actions), untouched.step(actions))
+
+
+def test_pickled_copy_plays_the_same() -> None:
+    env = ZOSamplingVectorEnv("quadratic", num_envs=3, learning_rate=0.01, gate="paper", **BASE)
+    copy = pickle.loads(pickle.dumps(env))
+    assert (copy.num_envs, copy.mdp.settings) == (3, env.mdp.settings)
+    np.testing.assert_equal(env.reset(seed=1), copy.reset(seed=1))
+    for actions in actions_for(env, 5):
+        np.testing.assert_equal(env.step(actions), copy.step(actions))
+
+
+def test_rule_of_ones_own_is_used_by_every_row() -> None:
+    still = UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x, state))
+    env = ZOSamplingVectorEnv("quadratic", num_envs=3, update=still)
+    first, _ = env.reset(seed=0)
+    (actions,) = actions_for(env, 1)
+    np.testing.assert_array_equal(env.step(actions)[0], first)
