@@ -32,6 +32,8 @@ class EvaluateArgs:
     """A run folder, or a policy folder (config.json + weights.safetensors)."""
     seeds: int = 10
     """Fresh starts."""
+    first_seed: int = FIRST_TEST_SEED
+    """Of the first start; the others follow. Training draws its starts elsewhere."""
     exploration: float | None = None
     """Norm of Gaussian noise added to the unit action; None: as in training. 0: the bare policy."""
     budget: int | None = None
@@ -83,6 +85,8 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     """
     if args.seeds < 1:
         raise ValueError(f"--seeds must be >= 1, got {args.seeds}.")
+    if args.first_seed < 0:
+        raise ValueError(f"--first-seed must be >= 0, got {args.first_seed}.")
     torch.set_num_threads(1)
     if not args.run.is_dir():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
@@ -93,7 +97,7 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     settings = dict(policy.config.environment)
     if args.budget is not None:
         settings["budget"] = args.budget
-    seeds = range(FIRST_TEST_SEED, FIRST_TEST_SEED + args.seeds)
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     curves = compare(policy, settings, seeds)
     if args.from_scratch:
         if not is_run:
