@@ -94,9 +94,9 @@ def ratios(above: Callable[[], float], below: Callable[[], float], repeats: int)
     return np.array([above() / below() for _ in range(repeats)])
 
 
-def scalar_step(problem: str, calls: int) -> Callable[[], float]:
+def scalar_step(problem: str, calls: int, update: str = "sgd") -> Callable[[], float]:
     """Measures one step of the scalar environment."""
-    env = ZOSamplingEnv(problem, budget=ENDLESS, update="adaptive")
+    env = ZOSamplingEnv(problem, budget=ENDLESS, update=update, learning_rate=0.1)
     env.reset(seed=0)
     action = np.random.default_rng(0).standard_normal(env.mdp.problem.dim).astype(np.float32)
     return lambda: seconds(lambda: env.step(action), calls)
@@ -104,7 +104,7 @@ def scalar_step(problem: str, calls: int) -> Callable[[], float]:
 
 def vector_step(problem: str, rows: int, calls: int) -> Callable[[], float]:
     """Measures one step of the batched environment."""
-    env = ZOSamplingVectorEnv(problem, num_envs=rows, budget=ENDLESS, update="adaptive")
+    env = ZOSamplingVectorEnv(problem, num_envs=rows, budget=ENDLESS, learning_rate=0.1)
     env.reset(seed=0)
     actions = np.random.default_rng(0).standard_normal((rows, env.mdp.problem.dim)).astype(np.float32)
     return lambda: seconds(lambda: env.step(actions), calls)
@@ -154,8 +154,9 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
     def add(name: str, values: np.ndarray, bar: str) -> None:
         results.append(Figure(name, float(np.median(values)), float(values.min()), float(values.max()), bar))
 
-    scalar = ratios(scalar_step("breast_cancer", 300), two_evaluations("breast_cancer", 1, 300), n)
-    add("scalar step / 2 evaluations of f, d = 30", scalar, "<= 4")
+    for update in ("sgd", "adaptive"):
+        scalar = ratios(scalar_step("breast_cancer", 300, update), two_evaluations("breast_cancer", 1, 300), n)
+        add(f"scalar step / 2 evaluations of f, d = 30, {update}", scalar, "<= 4")
     batch = ratios(vector_step("breast_cancer", rows, 10), two_evaluations("breast_cancer", rows, 10), n)
     add(f"batched step / 2 batched evaluations, {rows} rows", batch, "<= 1.5")
     for problem, bar, calls in (("breast_cancer", ">= 8", 10), ("quadratic", ">= 50", 100)):

@@ -46,7 +46,8 @@ def to_tensor(mdp: MDP, actions: Any, shape: tuple[int, ...]) -> torch.Tensor:
             f"action must be finite, got {array[tuple(place)]} at index {place}. "
             "Check the policy's output; if x has diverged, lower learning_rate or use update='adaptive'."
         )
-    return torch.as_tensor(array, dtype=mdp.problem.dtype, device=mdp.problem.device)
+    own = array.astype(np.float64)  # astype copies: the caller may change its array
+    return torch.from_numpy(own).to(dtype=mdp.problem.dtype, device=mdp.problem.device)
 
 
 class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):

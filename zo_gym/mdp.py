@@ -215,19 +215,18 @@ def _host(values: Tensor) -> np.ndarray:
 
 
 def _see_x(oracle: Oracle, state: MDPState) -> np.ndarray:
-    return _to_float32(state.iterate.x.cpu().numpy())
+    return _to_float32(state.iterate.x)
 
 
 def _see_history(oracle: Oracle, state: MDPState) -> np.ndarray:
-    left = np.log1p(oracle.remaining.astype(np.float64))[:, None]  # (B, 1)
-    parts = [part.cpu().numpy() for part in (state.iterate.x, state.estimate, state.move)]
-    return _to_float32(np.concatenate([*parts, left], axis=1))
+    left = np.log1p(oracle.remaining.astype(np.float64))[:, None].astype(np.float32)  # (B, 1)
+    return np.concatenate([*map(_to_float32, (state.iterate.x, state.estimate, state.move)), left], axis=1)
 
 
-def _to_float32(values: np.ndarray) -> np.ndarray:
+def _to_float32(values: Tensor) -> np.ndarray:
     """In new memory; what float32 cannot hold becomes its largest value, which is the observation space's bound."""
-    most = np.finfo(np.float32).max
-    return np.clip(values, -most, most).astype(np.float32)
+    most = torch.finfo(torch.float32).max
+    return values.clamp(-most, most).to(torch.float32).cpu().numpy()
 
 
 def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def in_chunks(fun: Objective, width: int) -> Objective:
     size = max(_BLAS_ROWS, _CHUNK_ELEMENTS // width // _BLAS_ROWS * _BLAS_ROWS)
 
     def chunked(points: Tensor) -> Tensor:
-        if len(points) <= size:
+        if points.shape[0] <= size:
             return fun(points)
         return torch.cat([fun(part) for part in torch.split(points, size)])
 
@@ -87,7 +87,7 @@ def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
 def _padded_product(left: Tensor, right: Tensor, n: int) -> Tensor:
     """(m, k) x (k, n) -> (m, n), `right` being padded already."""
     product: Tensor = torch.mm(_pad(left, _BLAS_ROWS), right)
-    return product[: len(left), :n]
+    return product[: left.shape[0], :n]
 
 
 def _pad(matrix: Tensor, rows: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,11 @@ from zo_gym.checks import check_positive
 
 REJECTED, GOOD, POOR = 0.5, 1.15, 0.9
 GOOD_RATIO = 0.4
+
+
+@cache
+def _factors(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor([REJECTED, POOR, GOOD], dtype=dtype, device=device)
 
 
 def adaptive(learning_rate: float) -> UpdateRule:
@@ -34,7 +41,8 @@ def adaptive(learning_rate: float) -> UpdateRule:
         actual = fx - f_new
         kept = actual > 0
         good = actual > GOOD_RATIO * eta.squeeze(1) * estimate.gain
-        factor = torch.where(kept, torch.where(good, GOOD, POOR), REJECTED).to(eta.dtype)
+        # A good move is a kept one (the gain is never negative), so the sum says which of the three it is.
+        factor = _factors(eta.dtype, eta.device)[kept.long() + (kept & good).long()]
         return kept, eta * factor.unsqueeze(1)
 
     return UpdateRule(init, propose, judge)
