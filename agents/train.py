@@ -138,6 +138,9 @@ def learn(run: Run, episodes: Sequence[Episode] = ()) -> tuple[bool, MetricsCall
         )
     except TrainingDone as done:
         interrupted = done.interrupted
+    except Exception:
+        save_policy(agent, policy_config(run), run.folder / "policy")  # what was learned until then is not lost
+        raise
     finally:
         budget.close()
     metrics.flush()

@@ -340,6 +340,7 @@ def test_a_diverging_run_is_told_to_lower_the_learning_rate(
 ) -> None:
     arguments = [*TINY, "--preset", "paper", "--no-progress", "--logdir", str(tmp_path)]  # sgd with eta = 1
     assert "learning_rate" in fail(train.main, "train.py", arguments, monkeypatch, capsys)
+    assert len(list(tmp_path.glob("*/policy/weights.safetensors"))) == 1  # what it had learned is kept
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
