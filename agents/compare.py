@@ -24,7 +24,9 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
     gate too. The policy's training queries are not part of its curve: the table says how many they were.
     """
     sigma = policy.config.exploration
-    watched = {**settings, "diagnostics": problem_of(settings).gradient is not None}
+    problem = problem_of(settings)  # built once: reading a data set can take longer than a run
+    settings = {**settings, "problem": problem, "problem_options": None}
+    watched = {**settings, "diagnostics": problem.gradient is not None}
     learning_rate, update = settings["learning_rate"], settings["update"]
     untrained = new_policy(policy.config, policy.device, seed=FIRST_TEST_SEED)
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS)
