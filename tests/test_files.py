@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agents import files
-from agents.files import provenance, write_atomically, write_json, write_text
+from zo_gym import files
+from zo_gym.files import provenance, write_atomically, write_json, write_text
 
 
 def test_a_file_is_written_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     code = (
-        "import os, pathlib; from agents.files import write_atomically\n"
+        "import os, pathlib; from zo_gym.files import write_atomically\n"
         f"write_atomically(pathlib.Path({str(target)!r}), lambda p: (p.write_text('half'), os._exit(9)))"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[1])}
