@@ -78,6 +78,38 @@ class Problem:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
+@dataclass(frozen=True)
+class Family:
+    """Problems of one kind and dimension, evaluated together: e.g. the attack on each of 50 images.
+
+    Each row of a batch faces one of them, its instance; `zo_gym.family` turns one into a `Problem` and back.
+
+    Attributes:
+        name: What figures and run folders call it.
+        dim: d, the same for all.
+        size: How many instances there are.
+        fun: Points (b, m, d) and the instance of each of the b rows, int64 (b,) -> values (b, m).
+        initial: Instance and generator -> one start (d,).
+        gradient: x (b, d), instances (b,) -> gradients (b, d), for diagnostics only. None if unknown.
+        measure: x (b, d), instances (b,) -> named numbers (b,) that tell how good x is, e.g. the distortion of an
+            attack; for reports only, never counted. None if f says it all.
+        shape: The image behind the vector, or None.
+        dtype: Floating type of x and f.
+        device: Where x lives and f is evaluated.
+    """
+
+    name: str
+    dim: int
+    size: int
+    fun: Callable[[Tensor, Tensor], Tensor]
+    initial: Callable[[int, torch.Generator], Tensor]
+    gradient: Callable[[Tensor, Tensor], Tensor] | None = None
+    measure: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
+    shape: tuple[int, ...] | None = None
+    dtype: torch.dtype = torch.float64
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
 class Estimate(NamedTuple):
     """What one step's queries revealed about the gradient at x."""
 
@@ -98,6 +130,9 @@ class Sampler(NamedTuple):
     """(state, x (B, d), q, generators) -> directions (B, q, d), state. Costs no queries."""
     observe: Callable[[State, Estimate, Tensor], State]
     """(state, estimate, move x' - x (B, d)) -> state, called after every step."""
+    scale: Callable[[State, Tensor], Tensor] | None = None
+    """(state, x (B, d)) -> standard deviation of each coordinate of the next directions, (B, d), squares summing to d.
+    None where nothing of the kind is learned."""
 
 
 class Estimator(NamedTuple):

@@ -11,6 +11,8 @@ from gymnasium import spaces
 from gymnasium.utils import EzPickle
 
 from zo_gym import mdp as process
+from zo_gym.base import Family
+from zo_gym.family import member
 from zo_gym.mdp import MDPState, Outcome
 from zo_gym.registry import lookup
 from zo_gym.rng import make_generator
@@ -76,23 +78,26 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
 
     ## Info
     queries (spent, exact), f, best_f (least f at an iterate), delta; cosine of g and the true gradient with
-    `diagnostics`; with a gate rho (eq. 3, NaN where not measured), gate_open, direction (the unit vector x moved
-    along up to sign: what a replay buffer should hold as the action); failures unless on_failure is "raise".
+    `diagnostics`; instance where the problem is a family; with a gate rho (eq. 3, NaN where not measured), gate_open,
+    direction (the unit vector x moved along up to sign: what a replay buffer should hold as the action); failures
+    unless on_failure is "raise".
 
     ## Start and end
     The problem's own start distribution, or x0. Truncated when the budget does not hold one more step, terminated
     when f(x) <= target.
 
     ## Arguments
-    - problem: a key of `zo_gym.PROBLEMS`, a function, or a `zo_gym.Problem`. Default: non-convex classification
-      (paper, section 4.3) on scikit-learn's breast-cancer data, d = 30, no download.
+    - problem: a key of `zo_gym.PROBLEMS`, a function, a `zo_gym.Problem`, or a `zo_gym.Family`, of which every episode
+      faces another instance (drawn by the generator, or `reset(options={"instance": i})`). Default: non-convex
+      classification (paper, section 4.3) on scikit-learn's breast-cancer data, d = 30, no download.
     - x0, dim, batched: for a function: its start (d,) or its number of variables, and whether it takes points
       (m, d) at once. x0 also replaces a problem's own start.
     - problem_options: keywords of a registered problem, e.g. {"labels": "01"}.
     - device: of a registered problem; a function follows x0.
     - smoothing: mu > 0. learning_rate: eta. update: "sgd" (paper), "adaptive" (accept or reject), or another key of
       `zo_gym.RULES`, or an `UpdateRule`.
-    - direction: "unit", or "raw" to keep |u|, which acts as a second step size.
+    - direction: "unit", or "raw" to keep |u|, which acts as a second step size; "scaled": the action times the scales
+      of a learned sampler ("query_rnn"), to the length sqrt(d) of that sampler's directions (paper, section 3.3).
     - budget: queries an episode may spend. target: f that ends it.
     - noise_std: Gaussian noise added to every query. reevaluate: query f(x_k) anew each step.
     - on_failure: what NaN or infinity means: "raise", "penalize" or "retry" (see `zo_gym.Oracle`).
@@ -123,7 +128,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         self.observation_space, self.action_space = spaces_of(self.mdp)
         self.render_mode = render_mode
         self.oracle = make_oracle(self.mdp, 1)
-        self._scene = None if render_mode is None else Scene(self.mdp.problem, self.mdp.settings.target)
+        self._scene = None if render_mode is None else Scene(self.mdp.settings.target)
         self._state: MDPState | None = None
         self._generators: list[torch.Generator] = []
         self._end = "it has not begun"
@@ -135,17 +140,17 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
 
         Args:
             seed: Seeds the environment's generator; the same seed gives the same episode for the same actions.
-            options: None are known; any is an error.
+            options: {"instance": i} chooses the problem of a family; without it the generator does. No other is known.
         """
         super().reset(seed=seed)
-        if options:
-            raise ValueError(f"reset() takes no options, got {sorted(options)}. Pass them to gym.make instead.")
+        instances = instances_of(self.mdp, options, 1)
         self._state, self._end = None, "reset() failed"  # until it has not
         self._generators = [episode_generator(self.np_random, self.mdp)]
-        self._state = process.initial(self.mdp, self.oracle, self._generators, np.zeros(1, dtype=np.int64))
+        self._state = process.initial(self.mdp, self.oracle, self._generators, np.zeros(1, dtype=np.int64), instances)
         self._end = ""
         if self._scene is not None:
-            self._scene.restart()
+            problem = self.mdp.problem
+            self._scene.restart(member(problem, int(self.oracle.instances)) if isinstance(problem, Family) else problem)
         return self._observe(self._state), self._report(self._state, None)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -209,6 +214,30 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
             if self.render_mode == "human":
                 self.render()
         return {name: values[0] if values.ndim > 1 else values[0].item() for name, values in report.items()}
+
+
+def instances_of(mdp: MDP, options: dict[str, Any] | None, rows: int) -> list[int] | None:
+    """The option "instance" of reset(), one problem of the family a row; None where it was not given.
+
+    Raises:
+        ValueError: Another option, no family, or not one existing instance a row.
+    """
+    if not options:
+        return None
+    unknown = sorted(set(options) - {"instance"})
+    if unknown:
+        raise ValueError(
+            f"reset() takes no options but 'instance', got {unknown}. Pass others to gym.make or gym.make_vec instead."
+        )
+    problem = mdp.problem
+    if not isinstance(problem, Family):
+        raise ValueError(f"The option 'instance' is for families; '{problem.name}' is one problem. Drop it.")
+    chosen = np.atleast_1d(np.asarray(options["instance"]))
+    integers = chosen.shape == (rows,) and chosen.dtype.kind in "iu"
+    if not (integers and bool(((chosen >= 0) & (chosen < problem.size)).all())):
+        expected = f"{rows} integer(s) from 0 to {problem.size - 1}, one a row"
+        raise ValueError(f"instance must be {expected}, got {options['instance']!r:.80}.")
+    return [int(i) for i in chosen]
 
 
 def episode_generator(np_random: np.random.Generator, mdp: MDP) -> torch.Generator:

@@ -7,16 +7,17 @@ state x_k; action u_k, a perturbation; transition g = delta u (eq. 2), x_{k+1} =
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Generators, State
+from zo_gym.base import Family, Generators, State
 from zo_gym.directions import cosine, unit
 from zo_gym.estimators import forward
+from zo_gym.family import gradient_of
 from zo_gym.oracle import Oracle
 from zo_gym.rows import concatenate, put, take
 from zo_gym.settings import MDP
@@ -39,7 +40,8 @@ class Outcome(NamedTuple):
     """What a transition revealed, B rows."""
 
     direction: Tensor
-    """The unit direction that x moved along (up to sign), (B, d): u, or g / |g| behind a shut gate."""
+    """The unit direction that x moved along (up to sign), (B, d): u, or g / |g| behind a shut gate; with
+    direction="scaled" the action that means it."""
     delta: Tensor
     """Signed slope of f along `direction` as measured, (B,)."""
     rho: Tensor | None
@@ -48,10 +50,23 @@ class Outcome(NamedTuple):
     """cos(g, grad f(x_k)), (B,); None without diagnostics."""
 
 
-def initial(mdp: MDP, oracle: Oracle, generators: Generators, rows: np.ndarray) -> MDPState:
-    """Fresh episodes for these rows of the oracle (one generator each). Costs 1 query per row."""
-    oracle.restart(rows, generators)
-    x = torch.stack([mdp.problem.initial(g) for g in generators])  # (b, d)
+def initial(
+    mdp: MDP, oracle: Oracle, generators: Generators, rows: np.ndarray, instances: Sequence[int] | None = None
+) -> MDPState:
+    """Fresh episodes for these rows of the oracle (one generator each). Costs 1 query per row.
+
+    Of a family, each row's generator draws the instance that it faces, unless `instances` says which (one a row).
+    """
+    problem = mdp.problem
+    if isinstance(problem, Family):
+        if instances is None:
+            instances = [int(torch.randint(problem.size, (), generator=g, device=g.device)) for g in generators]
+        oracle.restart(rows, generators, torch.tensor(instances, device=problem.device))
+        starts = [problem.initial(i, g) for i, g in zip(instances, generators, strict=True)]
+    else:
+        oracle.restart(rows, generators)
+        starts = [problem.initial(g) for g in generators]
+    x = torch.stack(starts)  # (b, d)
     fx = oracle(x[:, None, :], rows)[:, 0]
     return _start(mdp, x, fx)
 
@@ -84,7 +99,7 @@ def transition(
         The next state and what the step revealed. Costs `policy_cost` queries where the gate is open, `random_cost`
         where it is shut.
     """
-    u = unit(actions) if mdp.settings.direction == "unit" else actions
+    u = _direction_of(mdp, state, actions)
     if mdp.settings.gate == "off":
         return _follow(mdp, oracle, state, u, None)
     is_open = mdp.gate.is_open(state.gate).cpu().numpy()
@@ -100,6 +115,16 @@ def transition(
     return take(both[0], order), take(both[1], order)
 
 
+def _direction_of(mdp: MDP, state: MDPState, actions: Tensor) -> Tensor:
+    """What the actions (B, d) mean as directions, (B, d)."""
+    if mdp.settings.direction == "raw":
+        return actions
+    if mdp.settings.direction == "unit":
+        return unit(actions)
+    assert mdp.sampler.scale is not None  # resolve() saw to it
+    return math.sqrt(actions.shape[1]) * unit(mdp.sampler.scale(state.sampler, state.iterate.x) * actions)
+
+
 def _follow(mdp: MDP, oracle: Oracle, state: MDPState, u: Tensor, rows: np.ndarray | None) -> tuple[MDPState, Outcome]:
     """Move along the policy's direction (eq. 2; Algorithm 2, lines 8, 9 and 13)."""
     s = mdp.settings
@@ -108,7 +133,7 @@ def _follow(mdp: MDP, oracle: Oracle, state: MDPState, u: Tensor, rows: np.ndarr
     )
     slope = done.estimate.slopes.squeeze(1)
     rho = None if s.gate == "off" else torch.full_like(slope, math.nan)
-    return _close(mdp, state, done, u, slope, rho)
+    return _close(mdp, oracle, rows, state, done, u, slope, rho)
 
 
 def _explore(
@@ -133,17 +158,28 @@ def _explore(
     assert probe_slope is not None
     rho = cosine(g, probe_slope[:, None] * u)  # (eq. 3)
     norm = torch.linalg.vector_norm(g, dim=-1).clamp_min(torch.finfo(g.dtype).tiny)
-    return _close(mdp, state, done, unit(g), done.estimate.gain / norm, rho)
+    return _close(mdp, oracle, rows, state, done, unit(g), done.estimate.gain / norm, rho)
 
 
 def _close(
-    mdp: MDP, state: MDPState, done: Step, direction: Tensor, delta: Tensor, rho: Tensor | None
+    mdp: MDP,
+    oracle: Oracle,
+    rows: np.ndarray | None,
+    state: MDPState,
+    done: Step,
+    direction: Tensor,
+    delta: Tensor,
+    rho: Tensor | None,
 ) -> tuple[MDPState, Outcome]:
     g, x = done.estimate.gradient, state.iterate.x
     move = done.iterate.x - x
     gate = state.gate if rho is None else mdp.gate.update(state.gate, rho)
     sampler_state = mdp.sampler.observe(state.sampler, done.estimate, move)
-    cos = cosine(g, mdp.problem.gradient(x)) if mdp.settings.diagnostics and mdp.problem.gradient else None
+    if mdp.settings.direction == "scaled":  # as an action: what the scales would turn into this direction
+        assert mdp.sampler.scale is not None
+        direction = unit(direction / mdp.sampler.scale(state.sampler, x))
+    truth = gradient_of(mdp.problem, x, oracle.instances_of(rows)) if mdp.settings.diagnostics else None
+    cos = None if truth is None else cosine(g, truth)
     return MDPState(done.iterate, g, move, gate, sampler_state), Outcome(direction, delta, rho, cos)
 
 
@@ -152,14 +188,13 @@ def restart(mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, r
     return put(state, rows, initial(mdp, oracle, generators, rows))
 
 
-def true_cosine(mdp: MDP, state: MDPState) -> Tensor | None:
+def true_cosine(mdp: MDP, oracle: Oracle, state: MDPState) -> Tensor | None:
     """cos(g, grad f(x)) of the last step, (B,), 0 at the start; None where f does not know its gradient.
 
     For loggers that look now and then; `diagnostics=True` reports it at every step. Costs no queries.
     """
-    if mdp.problem.gradient is None:
-        return None
-    return cosine(state.estimate, mdp.problem.gradient(state.iterate.x - state.move))
+    truth = gradient_of(mdp.problem, state.iterate.x - state.move, oracle.instances)
+    return None if truth is None else cosine(state.estimate, truth)
 
 
 def observation(mdp: MDP, oracle: Oracle, state: MDPState) -> np.ndarray:
@@ -194,6 +229,8 @@ def info(mdp: MDP, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> 
         "f": _host(state.iterate.fx),
         "best_f": _host(state.iterate.best_f),
     }
+    if isinstance(mdp.problem, Family):
+        report["instance"] = _host(oracle.instances)
     if mdp.settings.on_failure != "raise":
         report["failures"] = oracle.failures.copy()
     if mdp.settings.gate != "off":

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import BudgetError, Generators, ObjectiveError, Problem
+from zo_gym.base import BudgetError, Family, Generators, ObjectiveError, Problem
 from zo_gym.checks import check_number
 from zo_gym.registry import suggest
 from zo_gym.rng import normal
@@ -27,7 +27,7 @@ class Oracle:
     """f(X) for B independent runs, counting every evaluation of every run.
 
     Args:
-        problem: What to evaluate.
+        problem: What to evaluate; of a `Family`, row i first faces instance i mod its size.
         rows: B, the number of runs that share a batch.
         budget: Queries each run may spend; None for no limit. It is checked before f is called and never exceeded.
         noise_std: Standard deviation s of additive noise, f(x) + s N(0, 1), drawn anew for every query.
@@ -39,12 +39,13 @@ class Oracle:
     Attributes:
         queries: Evaluations spent per run, int64 (B,).
         failures: Non-finite values seen per run, int64 (B,).
+        instances: Which problem of a family each run faces, int64 tensor (B,); all 0 for a `Problem`.
         total: Evaluations of all runs together, those before a `restart` included.
     """
 
     def __init__(
         self,
-        problem: Problem,
+        problem: Problem | Family,
         rows: int = 1,
         *,
         budget: int | None = None,
@@ -65,6 +66,8 @@ class Oracle:
         self.on_failure = on_failure
         self.queries = np.zeros(rows, dtype=np.int64)
         self.failures = np.zeros(rows, dtype=np.int64)
+        size = problem.size if isinstance(problem, Family) else 1
+        self.instances = torch.arange(rows, device=problem.device) % size
         self.total = 0
         # At most what any run has left: while a call fits in it, no run needs looking at.
         self._headroom = 0
@@ -84,8 +87,10 @@ class Oracle:
         """
         return self.remaining >= worst_case(queries, self.on_failure)
 
-    def restart(self, rows: np.ndarray, generators: Generators) -> None:
-        """Give the runs with the indices `rows` a fresh budget and these generators (one each)."""
+    def restart(self, rows: np.ndarray, generators: Generators, instances: Tensor | None = None) -> None:
+        """Give the runs with the indices `rows` a fresh budget, these generators and these instances (one each)."""
+        if instances is not None:
+            self.instances[torch.from_numpy(rows)] = instances
         self.queries[rows] = 0
         self.failures[rows] = 0
         if self.on_failure == "penalize":
@@ -97,12 +102,13 @@ class Oracle:
     def state_dict(self) -> dict[str, Any]:
         """The counts, as tensors and plain values."""
         counts = {"queries": torch.from_numpy(self.queries.copy()), "failures": torch.from_numpy(self.failures.copy())}
-        return {**counts, "total": self.total, "worst": self._worst.clone()}
+        return {**counts, "instances": self.instances.clone(), "total": self.total, "worst": self._worst.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.queries[:] = state["queries"].cpu().numpy()
         self.failures[:] = state["failures"].cpu().numpy()
+        self.instances = state["instances"].to(self.instances)
         self.total = state["total"]
         self._headroom = 0
         self._worst = state["worst"].to(self._worst)
@@ -121,9 +127,9 @@ class Oracle:
             BudgetError: m is more than a run has left; nothing was evaluated.
             ObjectiveError: f raised, or returned something other than finite real numbers.
         """
-        b, m, d = points.shape
+        m = points.shape[1]
         self._charge(m, rows)
-        values = self._evaluate(points.reshape(b * m, d)).view(b, m)
+        values = self._evaluate(points, rows)
         # A finite sum proves that all terms are finite; only otherwise look closer (it may be mere overflow).
         total = values if values.numel() == 1 else values.sum()
         if not math.isfinite(total.item()) and not bool(torch.isfinite(values).all()):
@@ -150,28 +156,39 @@ class Oracle:
         self.queries[index] += m
         self.total += m * (len(self.queries) if rows is None else len(rows))
 
-    def _evaluate(self, points: Tensor) -> Tensor:
-        """Points (n, d) -> values (n,), shape and type checked."""
+    def _evaluate(self, points: Tensor, rows: np.ndarray | None) -> Tensor:
+        """Points (b, m, d) -> values (b, m), shape and type checked."""
+        problem, (b, m, d) = self.problem, points.shape
         try:
-            values = self.problem.fun(points)
+            if isinstance(problem, Family):
+                values = problem.fun(points, self.instances_of(rows))
+                expected: tuple[int, ...] = (b, m)
+            else:
+                values = problem.fun(points.reshape(b * m, d))
+                expected = (b * m,)
         except (ObjectiveError, BudgetError):
             raise
         except Exception as error:
             raise ObjectiveError(
-                f"f of problem '{self.problem.name}' raised {type(error).__name__}: {error} "
-                f"(query {int(self.queries.max())}, {len(points)} points in the batch). Fix f. "
+                f"f of problem '{problem.name}' raised {type(error).__name__}: {error} "
+                f"(query {int(self.queries.max())}, {b * m} points in the batch). Fix f. "
                 "From minimize, this error's .result holds the best point until then.",
-                points[0].detach().cpu().numpy() if len(points) == 1 else None,
+                points[0, 0].detach().cpu().numpy() if b * m == 1 else None,
             ) from error
         if not isinstance(values, Tensor) or not values.is_floating_point():
             found = f"a {values.dtype} tensor" if isinstance(values, Tensor) else type(values).__name__
-            raise ObjectiveError(f"f of problem '{self.problem.name}' must return a real torch tensor, got {found}.")
-        if values.shape != points.shape[:1]:
+            raise ObjectiveError(f"f of problem '{problem.name}' must return a real torch tensor, got {found}.")
+        if values.shape != expected:
+            given = tuple(points.shape) if len(expected) == 2 else (b * m, d)
             raise ObjectiveError(
-                f"f of problem '{self.problem.name}' must return one value per point, shape ({len(points)},) for "
-                f"points {tuple(points.shape)}, got shape {tuple(values.shape)}."
+                f"f of problem '{problem.name}' must return one value per point, shape {expected} for "
+                f"points {given}, got shape {tuple(values.shape)}."
             )
-        return values.detach().clone()  # f may reuse its memory, and may carry a graph
+        return values.detach().clone().view(b, m)  # f may reuse its memory, and may carry a graph
+
+    def instances_of(self, rows: np.ndarray | None) -> Tensor:
+        """The instances (b,) that these runs face; None for all runs."""
+        return self.instances if rows is None else self.instances[torch.from_numpy(rows)]
 
     def _repair(self, values: Tensor, points: Tensor, rows: np.ndarray | None) -> Tensor:
         """Apply `on_failure` to the non-finite entries of values (b, m)."""
@@ -183,7 +200,7 @@ class Oracle:
             for _ in range(RETRIES):
                 for i, j in bad.nonzero().tolist():
                     self._charge(1, index[i : i + 1])
-                    values[i, j] = self._evaluate(points[i, j : j + 1])[0]
+                    values[i, j] = self._evaluate(points[i : i + 1, j : j + 1], index[i : i + 1])[0, 0]
                     self.failures[index[i]] += not math.isfinite(values[i, j].item())
                 bad = ~torch.isfinite(values)
                 if not bool(bad.any()):

@@ -17,18 +17,16 @@ class Scene:
     """Collects what `zo_gym.render` draws. Drawing evaluates f for the contours outside the oracle: it is not counted.
 
     Args:
-        problem: What is being minimised.
         target: f that ends the episode, or None.
     """
 
-    def __init__(self, problem: Problem, target: float | None) -> None:
-        self._problem = problem
+    def __init__(self, target: float | None) -> None:
         self._target = target
         self._window: Any = None
-        self.restart()
 
-    def restart(self) -> None:
-        """Forget the last episode."""
+    def restart(self, problem: Problem) -> None:
+        """Forget the last episode; the next one minimises this."""
+        self._problem = problem
         self._curve: list[tuple[int, float, float]] = []
         self._path: list[np.ndarray] = []
 

@@ -8,12 +8,12 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from zo_gym.base import Gate, Problem, Sampler, UpdateRule
+from zo_gym.base import Family, Gate, Problem, Sampler, UpdateRule
 from zo_gym.checks import check_directions, check_flag, check_number
 from zo_gym.estimators import forward
 from zo_gym.gate import GATES
 from zo_gym.oracle import OnFailure, Oracle
-from zo_gym.problems.resolve import as_problem
+from zo_gym.problems.resolve import as_problem_or_family
 from zo_gym.registry import lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
 from zo_gym.step import cost, require_budget, require_smoothing
@@ -21,14 +21,14 @@ from zo_gym.updates import RULES
 
 Observation = Literal["x", "history"]
 Reward = Literal["decrease", "paper", "relative", "log"]
-Direction = Literal["unit", "raw"]
+Direction = Literal["unit", "raw", "scaled"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What `gym.make("ZOSampling-v0", ...)` takes; `ZOSamplingEnv` explains each."""
 
-    problem: str | Problem | Callable[[Any], Any] = "breast_cancer"
+    problem: str | Problem | Family | Callable[[Any], Any] = "breast_cancer"
     x0: Any = None
     dim: int | None = None
     batched: bool = False
@@ -48,7 +48,7 @@ class Settings:
     gate: str = "off"
     gate_threshold: float = 0.5
     num_directions: int = 20
-    sampler: str = "gaussian"
+    sampler: str | Sampler = "gaussian"
     diagnostics: bool = False
 
 
@@ -57,7 +57,7 @@ class MDP:
     """The settings, resolved and checked."""
 
     settings: Settings
-    problem: Problem
+    problem: Problem | Family
     rule: UpdateRule
     gate: Gate
     sampler: Sampler
@@ -82,7 +82,7 @@ def resolve(**options: Any) -> MDP:
     reject_unknown(options, [f.name for f in fields(Settings)], "ZOSampling-v0")
     s = Settings(**options)
     errors: Literal["raise", "nan"] = "raise" if s.on_failure == "raise" else "nan"
-    problem = as_problem(
+    problem = as_problem_or_family(
         s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
     )
     for name, value, known in (
@@ -105,7 +105,9 @@ def resolve(**options: Any) -> MDP:
     policy_cost = cost(forward, 1, problem.dim, reevaluate=s.reevaluate)
     random_cost = cost(forward, q, problem.dim, probe=True, reevaluate=s.reevaluate)
     require_budget(s.budget, policy_cost if s.gate == "off" else random_cost, s.on_failure)
-    sampler = lookup(SAMPLERS, s.sampler, "sampler")()
+    sampler = s.sampler if isinstance(s.sampler, Sampler) else lookup(SAMPLERS, s.sampler, "sampler")()
+    if s.direction == "scaled" and sampler.scale is None:
+        raise ValueError(f"direction='scaled' needs a sampler with learned scales, got {s.sampler!r}. Try 'query_rnn'.")
     return MDP(s, problem, rule, gate, sampler, policy_cost, random_cost)
 
 

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from zo_gym import mdp as process
-from zo_gym.env import episode_generator, spaces_of, to_tensor
+from zo_gym.env import episode_generator, instances_of, spaces_of, to_tensor
 from zo_gym.mdp import MDPState
 from zo_gym.rows import leaves, with_leaves
 from zo_gym.settings import make_oracle, resolve
@@ -76,10 +76,10 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
 
         Args:
             seed: Row i is seeded with seed + i; or one seed (or None) a row.
-            options: None are known; any is an error.
+            options: {"instance": [...]} chooses each row's problem of a family; without it, and when a row starts anew,
+                the row's generator does. No other is known.
         """
-        if options:
-            raise ValueError(f"reset() takes no options, got {sorted(options)}. Pass them to gym.make_vec instead.")
+        instances = instances_of(self.mdp, options, self.num_envs)
         if seed is None:
             seeds: list[int | None] = [None] * self.num_envs
         elif isinstance(seed, (int, np.integer)):
@@ -93,7 +93,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
                 self._streams[row], self._seeds[row] = seeding.np_random(value)
         self._state = None  # until the new episodes have begun
         self._generators = [episode_generator(self._stream(row), self.mdp) for row in range(self.num_envs)]
-        self._state = process.initial(self.mdp, self.oracle, self._generators, np.arange(self.num_envs))
+        self._state = process.initial(self.mdp, self.oracle, self._generators, np.arange(self.num_envs), instances)
         return process.observation(self.mdp, self.oracle, self._state), self._masked(
             process.info(self.mdp, self.oracle, self._state, None), np.ones(self.num_envs, dtype=bool)
         )
@@ -130,8 +130,23 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         """Each row's cos(g, grad f) of the last step, (num_envs,): see `zo_gym.mdp.true_cosine`."""
         if self._state is None:
             return None
-        found = process.true_cosine(self.mdp, self._state)
+        found = process.true_cosine(self.mdp, self.oracle, self._state)
         return None if found is None else found.cpu().numpy()
+
+    @property
+    def x(self) -> torch.Tensor:
+        """The iterates x_k in full precision, (num_envs, d)."""
+        return self._running().iterate.x.clone()
+
+    @property
+    def best_x(self) -> torch.Tensor:
+        """Each row's iterate with the least f in its episode, (num_envs, d)."""
+        return self._running().iterate.best_x.clone()
+
+    def _running(self) -> MDPState:
+        if self._state is None:
+            raise ResetNeeded("There is no episode yet. Call reset() first.")
+        return self._state
 
     def state_dict(self) -> dict[str, Any]:
         """Where all rows stand, their generators included, as tensors and plain values: nothing that runs on load.

@@ -1,4 +1,4 @@
-"""What a user may pass as `problem`: a name, a function, or a `Problem`."""
+"""What a user may pass as `problem`: a name, a function, a `Problem` or a `Family`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from zo_gym.base import Problem
-from zo_gym.problems import make_problem
+from zo_gym.base import Family, Problem
+from zo_gym.problems import FAMILIES, make_family, make_problem
 from zo_gym.problems.blackbox import from_callable, start_point
 
 
@@ -65,6 +65,35 @@ def as_problem(
         return found
     start = start_point(x0, found.dim).to(device=found.device, dtype=found.dtype)
     return replace(found, initial=lambda generator: start.clone())
+
+
+def as_problem_or_family(
+    problem: str | Problem | Family | Callable[[Any], Any],
+    *,
+    x0: Any = None,
+    dim: int | None = None,
+    batched: bool = False,
+    device: str | torch.device | None = None,
+    options: Mapping[str, Any] | None = None,
+    errors: Literal["raise", "nan"] = "raise",
+) -> Problem | Family:
+    """`as_problem`, but a `Family` or the name of one means all its instances; with the option "image", that alone.
+
+    Raises:
+        TypeError, ValueError: As `as_problem`, or an argument does not go with a family.
+    """
+    named = isinstance(problem, str) and problem in FAMILIES and "image" not in (options or {})
+    if not (named or isinstance(problem, Family)):
+        assert not isinstance(problem, Family)
+        return as_problem(problem, x0=x0, dim=dim, batched=batched, device=device, options=options, errors=errors)
+    for name, given in (("x0", x0 is not None), ("dim", dim is not None), ("batched", batched)):
+        if given:
+            raise TypeError(f"A family of problems has its own starts and dimension: drop {name}=.")
+    if isinstance(problem, Family):
+        if options:
+            raise TypeError(f"problem_options are for registered problems; family '{problem.name}' is complete.")
+        return problem
+    return make_family(str(problem), device=_device(device), **(options or {}))
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -1,0 +1,63 @@
+"""Families of problems: one row of a batch, one instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from zo_gym.base import Family, Problem
+from zo_gym.checks import check_integer
+
+
+def member(family: Family, instance: int) -> Problem:
+    """One instance of the family as a problem of its own.
+
+    Raises:
+        ValueError: There is no such instance.
+    """
+    number = check_integer("instance", instance, 0)
+    if number >= family.size:
+        raise ValueError(f"instance must be < {family.size}, the size of '{family.name}', got {number}.")
+    index = torch.tensor([number], device=family.device)
+    gradient = family.gradient
+    return Problem(
+        name=f"{family.name}[{number}]",
+        dim=family.dim,
+        fun=lambda points: family.fun(points[None], index)[0],
+        initial=lambda generator: family.initial(number, generator),
+        gradient=None if gradient is None else lambda points: gradient(points, index.expand(len(points))),
+        shape=family.shape,
+        dtype=family.dtype,
+        device=family.device,
+    )
+
+
+def subset(family: Family, instances: Sequence[int]) -> Family:
+    """These instances, in this order, as a family of their own.
+
+    Raises:
+        ValueError: It is empty, or one of them does not exist.
+    """
+    chosen = [check_integer("instances", i, 0) for i in instances]
+    if not chosen or max(chosen) >= family.size:
+        raise ValueError(f"instances must be from 0 to {family.size - 1} of '{family.name}', got {chosen!r:.80}.")
+    index = torch.tensor(chosen, device=family.device)
+    gradient, measure = family.gradient, family.measure
+    return replace(
+        family,
+        size=len(chosen),
+        fun=lambda points, rows: family.fun(points, index[rows]),
+        initial=lambda instance, generator: family.initial(chosen[instance], generator),
+        gradient=None if gradient is None else lambda x, rows: gradient(x, index[rows]),
+        measure=None if measure is None else lambda x, rows: measure(x, index[rows]),
+    )
+
+
+def gradient_of(problem: Problem | Family, x: Tensor, instances: Tensor) -> Tensor | None:
+    """grad f at x (b, d), each row of its own instance, (b, d); None where it is unknown."""
+    if isinstance(problem, Family):
+        return None if problem.gradient is None else problem.gradient(x, instances)
+    return None if problem.gradient is None else problem.gradient(x)
