@@ -23,6 +23,15 @@ def data_folder() -> Iterator[Path | None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """ZO_GYM_CACHE for the whole session: the user's own if it is set, else an empty folder; never the home cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not os.environ.get("ZO_GYM_CACHE"):
+            patch.setenv("ZO_GYM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield Path(os.environ["ZO_GYM_CACHE"])
+
+
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Threads cost more than such small tensors are worth, and a loaded machine makes them crawl."""
     torch.set_num_threads(1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -173,3 +174,86 @@ def test_breast_cancer_is_standardised_and_benign_is_positive() -> None:
     np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-12)
     assert ((labels == 1).sum(), (labels == -1).sum()) == (357, 212)  # the published counts: benign, malignant
     assert features[labels == -1, 0].mean() > features[labels == 1, 0].mean()  # malignant tumours are larger
+
+
+# Per class 0 to 9, as published with the data
+
+
+@pytest.mark.parametrize(
+    ("split", "counts"),
+    [
+        ("train", [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
+        ("test", [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]),
+    ],
+)
+def test_mnist_has_the_published_shape_and_class_counts(
+    split: str, counts: list[int], data_folder: Path | None
+) -> None:
+    if data_folder is None:
+        pytest.skip("MNIST is not on this machine: set ZO_GYM_DATA")
+    images, labels = datasets.load_mnist(split)
+    assert images.shape == (sum(counts), 28, 28)
+    assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+    assert np.bincount(labels).tolist() == counts
+    assert (images.min(), images.max()) == (0, 255)
+    assert images[:, 10:18, 10:18].mean() > 3 * images[:, :, :8].mean()  # upright and centred: ink is in the middle
+    images[0, 0, 0] = 1  # the caller's own
+
+
+def test_digits_are_sixteenths_in_the_unit_interval() -> None:
+    images, labels = datasets.load_digits()
+    assert images.shape == (1797, 8, 8)
+    assert (images.dtype, labels.dtype) == (np.float64, np.int64)
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert set(np.unique(images)) == {i / 16 for i in range(17)}
+
+
+def idx(shape: tuple[int, ...], content: bytes, kind: int = 8) -> bytes:
+    return bytes([0, 0, kind, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape) + content
+
+
+@pytest.fixture
+def own_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Puts a file in the place of the test images, checksum included; the labels are 7 and 2."""
+
+    def put(name: str, content: bytes) -> None:
+        (tmp_path / name).write_bytes(content)
+        file = datasets.DataFile("http://127.0.0.1:9/x", hashlib.sha256(content).hexdigest(), "mnist")
+        monkeypatch.setitem(datasets.FILES, name, file)
+
+    monkeypatch.setenv("ZO_GYM_DATA", str(tmp_path))
+    images, labels = datasets.MNIST["test"]
+    put(labels, gzip.compress(idx((2,), bytes([7, 2]))))
+    return lambda content: put(images, content)
+
+
+def test_idx_file_is_read_in_row_major_order(own_mnist: Callable[[bytes], None]) -> None:
+    own_mnist(gzip.compress(idx((2, 2, 3), bytes(range(12)))))
+    images, labels = datasets.load_mnist("test")
+    assert images.tolist() == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]]
+    assert labels.tolist() == [7, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"rubbish", "must be a gzip file, and cannot be unpacked"),
+        (gzip.compress(idx((2,), b"ab"))[:-9], "must be a gzip file, and cannot be unpacked"),
+        (gzip.compress(b""), r"must hold an IDX array of bytes \(first bytes 00 00 08\), got"),
+        (gzip.compress(idx((2,), b"abcdefgh", kind=0x0D)), "got 00 00 0d"),
+        (gzip.compress(idx((2, 3), b"abcde")), "must hold 2 x 3 bytes after a header of 12, got 17 in all"),
+        (gzip.compress(idx((2, 3), b"abcdefg")), "must hold 2 x 3 bytes after a header of 12, got 19 in all"),
+        (gzip.compress(idx((2, 3), b"")[:7]), "after a header of 12, got 7 in all"),
+    ],
+    ids=["no-gzip", "cut-gzip", "empty", "floats", "short", "long", "cut-header"],
+)
+def test_damaged_idx_file_is_explained(own_mnist: Callable[[bytes], None], content: bytes, message: str) -> None:
+    own_mnist(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        datasets.load_mnist("test")
+    assert "t10k-images-idx3-ubyte.gz" in str(caught.value)
+
+
+def test_typo_in_an_mnist_split() -> None:
+    with pytest.raises(ValueError, match=r"Unknown MNIST split 'trian'\. Did you mean 'train'"):
+        datasets.load_mnist("trian")

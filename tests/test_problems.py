@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from zo_gym.problems import PROBLEMS, bbob, linear, make_problem
 from zo_gym.problems.classification import classification
 
 LIBSVM = {"heart_scale": 13, "german.numer_scale": 24, "a9a": 123}
-DIMS = dict.fromkeys(PROBLEMS, 10) | {"breast_cancer": 30} | LIBSVM
+ATTACKS = {"mnist_attack[0]": 784, "digits_attack[0]": 64}
+DIMS = dict.fromkeys(PROBLEMS, 10) | {"breast_cancer": 30} | LIBSVM | ATTACKS
 SIZES = (1, 2, 3, 5, 21, 64, 257)
 
 
@@ -29,11 +31,21 @@ def points(m: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64) 
     return torch.randn(m, dim, generator=generator(seed), dtype=dtype)
 
 
-@pytest.fixture(scope="module", params=PROBLEMS)
+def slow_if_trained(name: str) -> Any:
+    """The victim of "mnist_attack" takes a minute to train."""
+    return pytest.param(name, marks=pytest.mark.slow) if name == "mnist_attack" else name
+
+
+@pytest.fixture(scope="module", params=map(slow_if_trained, PROBLEMS))
 def problem(request: pytest.FixtureRequest, data_folder: Path | None) -> Problem:
-    if request.param in LIBSVM and data_folder is None:
+    if request.param in (*LIBSVM, "mnist_attack") and data_folder is None:
         pytest.skip(f"{request.param} is not on this machine: set ZO_GYM_DATA")
     return make_problem(request.param)
+
+
+def remade(problem: Problem, dtype: torch.dtype = torch.float64) -> Problem:
+    """The same problem, built anew."""
+    return make_problem(problem.name.removesuffix("[0]"), dtype=dtype)
 
 
 @pytest.fixture(params=[1, 2])
@@ -56,7 +68,7 @@ def test_shape_dtype_and_determinism(problem: Problem) -> None:
     assert values.dtype == problem.dtype == torch.float64
     assert values.isfinite().all()
     assert torch.equal(values, problem.fun(x))
-    assert torch.equal(values, make_problem(problem.name).fun(x))
+    assert torch.equal(values, remade(problem).fun(x))
     assert problem.gradient is not None
     assert problem.gradient(x).shape == (5, problem.dim)
     assert torch.equal(x, before)
@@ -64,14 +76,21 @@ def test_shape_dtype_and_determinism(problem: Problem) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_value_of_a_row_does_not_depend_on_its_batch(problem: Problem, threads: int, size: int) -> None:
+    def same(values: Tensor, expected: Tensor) -> bool:
+        if problem.name in ATTACKS and threads > 1:
+            # the convolution of a lone image is shared out among the threads, that of several goes image by image:
+            # sums of up to 800 terms in another order, and logits of size 100 out here
+            return torch.allclose(values, expected, rtol=0.0, atol=1e-11)
+        return torch.equal(values, expected)
+
     x = points(300, problem.dim)
     full = problem.fun(x)
     for start in {0, 1, 7, 300 - size}:
         part = slice(start, min(start + size, 300))
-        assert torch.equal(problem.fun(x[part]), full[part])
+        assert same(problem.fun(x[part]), full[part])
     for i in range(0, size, 5):
-        assert torch.equal(problem.fun(x[i : i + 1]), full[i : i + 1])
-    assert torch.equal(problem.fun(x.T.contiguous().T[:size]), full[:size])
+        assert same(problem.fun(x[i : i + 1]), full[i : i + 1])
+    assert same(problem.fun(x.T.contiguous().T[:size]), full[:size])
 
 
 def test_gradient_is_the_central_difference(problem: Problem) -> None:
@@ -105,14 +124,20 @@ def test_values_are_at_least_the_minimum(problem: Problem) -> None:
 
 
 def test_float32_follows_float64(problem: Problem) -> None:
-    single = make_problem(problem.name, dtype=torch.float32)
+    single = remade(problem, torch.float32)
     assert single.dtype == torch.float32
     assert single.initial(generator(0)).dtype == torch.float32
     x = points(21, problem.dim, dtype=torch.float32)
     values = single.fun(x)
     assert values.dtype == torch.float32
     torch.testing.assert_close(values.double(), problem.fun(x.double()), rtol=1e-4, atol=1e-4)
-    assert all(torch.equal(single.fun(x[i : i + 1]), values[i : i + 1]) for i in range(21))
+    rows = torch.cat([single.fun(x[i : i + 1]) for i in range(21)])
+    if problem.name in ATTACKS:
+        # float64 convolutions go image by image; for float32, oneDNN may choose another kernel for another batch on
+        # some processors: sums of up to 800 terms in another order, a few eps of logits of size 10
+        torch.testing.assert_close(rows, values, rtol=1e-5, atol=1e-4)
+    else:
+        assert torch.equal(rows, values)
 
 
 # Classification against the printed equation

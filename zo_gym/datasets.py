@@ -5,7 +5,10 @@ A new file is one line in `FILES`. Scikit-learn's bundled sets need no file and 
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +43,16 @@ def _libsvm(name: str, sha256: str, num_features: int) -> DataFile:
     return DataFile(url, sha256, "libsvm", num_features)
 
 
+def _mnist(name: str, sha256: str) -> DataFile:
+    return DataFile(f"https://storage.googleapis.com/cvdf-datasets/mnist/{name}", sha256, "mnist")
+
+
+MNIST = {
+    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+}
+"""Split -> the files that hold its images and its labels."""
+
 FILES: dict[str, DataFile] = {
     name: _libsvm(name, sha256, num_features)
     for name, sha256, num_features in (
@@ -47,6 +60,14 @@ FILES: dict[str, DataFile] = {
         ("german.numer_scale", "97637cc6b994bd3fa78999c771bc044bea7a0cdf91d43b6ecfd10f7e7c4ebc82", 24),
         ("a9a", "f5d5ffd8d865ff41328e7ee043e4b020816914ff6843ff15b98905ddbedce906", 123),
         ("a9a.t", "1f448a153f0320399a7e40836eb207655b0bde0f21fc941cc472193daa9f5de9", 123),
+    )
+} | {
+    name: _mnist(name, sha256)
+    for name, sha256 in (
+        ("train-images-idx3-ubyte.gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        ("train-labels-idx1-ubyte.gz", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        ("t10k-images-idx3-ubyte.gz", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        ("t10k-labels-idx1-ubyte.gz", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
     )
 }
 
@@ -74,7 +95,7 @@ def locate(name: str) -> Path:
             _check(path, pooch.file_hash(str(path), alg="sha256"), file)
             return path
 
-    cache = Path(os.environ.get("ZO_GYM_CACHE") or pooch.os_cache("zo-gym")).expanduser() / file.folder
+    cache = cache_folder(file.folder)
     looked = ", ".join(str(path) for path in (*places, cache / name))
     try:
         return Path(pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=name, path=cache))
@@ -88,6 +109,13 @@ def locate(name: str) -> Path:
             f"Data file {name} is not at {looked}, and downloading {file.url} failed ({error}). Fetch it where there "
             "is a network, put it in a folder and set ZO_GYM_DATA to that folder."
         ) from error
+
+
+def cache_folder(name: str) -> Path:
+    """The subfolder `name` of the cache: of `$ZO_GYM_CACHE`, or of the user's cache. It need not exist."""
+    import pooch
+
+    return Path(os.environ.get("ZO_GYM_CACHE") or pooch.os_cache("zo-gym")).expanduser() / name
 
 
 def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
@@ -123,6 +151,58 @@ def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
     features, target = datasets.load_breast_cancer(return_X_y=True)
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     return features, 2.0 * target - 1.0
+
+
+def load_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The MNIST handwritten digits (LeCun & Cortes).
+
+    Args:
+        split: "train" (n = 60,000) or "test" (n = 10,000).
+
+    Returns:
+        Images (n, 28, 28), uint8, ink is 255, and labels (n,), int64 in 0 to 9.
+
+    Raises:
+        ValueError, NotADirectoryError, FileNotFoundError: As `locate`.
+    """
+    images, labels = (_read_idx(locate(name)) for name in lookup(MNIST, split, "MNIST split"))
+    return images, labels.astype(np.int64)
+
+
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Scikit-learn's bundled 8 x 8 handwritten digits (the test part of UCI's set); needs no download.
+
+    Returns:
+        Images (1797, 8, 8), float64, multiples of 1/16 in [0, 1], ink is 1, and labels (1797,), int64 in 0 to 9.
+    """
+    from sklearn import datasets
+
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    return pixels.reshape(-1, 8, 8) / 16.0, labels.astype(np.int64)
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """The array of bytes in a gzipped IDX file: 0, 0, 8 (unsigned byte), rank, the sizes (big-endian int32), the bytes.
+
+    Raises:
+        ValueError: It is not such a file.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} must be a gzip file, and cannot be unpacked: {error}. Replace it.") from error
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise ValueError(
+            f"{path} must hold an IDX array of bytes (first bytes 00 00 08), got {content[:3].hex(' ')}. Replace it."
+        )
+    start = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    if len(content) != start + math.prod(shape):
+        expected = " x ".join(str(size) for size in shape)
+        raise ValueError(
+            f"{path} must hold {expected} bytes after a header of {start}, got {len(content)} in all. Replace it."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # writable
 
 
 def _data_places(name: str, folder: str) -> tuple[Path, ...]:
