@@ -16,7 +16,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from agents.build import AGENTS, policy_kwargs
-from agents.files import write_atomically, write_json
+from zo_gym.files import write_atomically, write_json
 from zo_gym.registry import lookup, reject_unknown
 
 FORMAT = 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
 from tqdm import tqdm
 
 from agents.checkpoint import Episode, save_checkpoint
@@ -124,7 +125,8 @@ class QueryBudget(BaseCallback):
         self._bar = tqdm(
             total=self.total_queries, unit=" queries", disable=None if self.progress else True, dynamic_ncols=True
         )
-        if threading.current_thread() is threading.main_thread():
+        heeded = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN  # a worker process leaves it to its parent
+        if heeded and threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -172,20 +174,29 @@ class Checkpoints(BaseCallback):
 
 
 class Trajectory(BaseCallback):
-    """Keeps queries spent and best f of the first row, at the start and after every step."""
+    """Keeps queries spent, best f and the true cosine (NaN where unknown) of the first row, start and every step.
+
+    Attributes:
+        best_x: The iterate with the least f so far, (d,).
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.queries: list[int] = []
         self.best: list[float] = []
+        self.cosine: list[float] = []
+        self.best_x: Tensor | None = None
 
     def _on_training_start(self) -> None:
-        start = adapter_of(self.training_env).reset_infos[0]
-        self.queries.append(int(start["queries"]))
-        self.best.append(float(start["best_f"]))
+        self._keep(adapter_of(self.training_env).reset_infos[0], None)
 
     def _on_step(self) -> bool:
         report = adapter_of(self.training_env).batch_info
-        self.queries.append(int(report["queries"][0]))
-        self.best.append(float(report["best_f"][0]))
+        self._keep({name: values[0] for name, values in report.items()}, env_of(self.training_env).true_cosine())
         return True
+
+    def _keep(self, report: Mapping[str, Any], cosine: np.ndarray | None) -> None:
+        self.queries.append(int(report["queries"]))
+        self.best.append(float(report["best_f"]))
+        self.cosine.append(np.nan if cosine is None else float(cosine[0]))
+        self.best_x = env_of(self.training_env).best_x[0]

@@ -19,10 +19,10 @@ from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
-from agents.files import write_atomically
 from agents.rewards import RewardScale
 from agents.vec_env import GymVecEnv
 from agents.zorl import DirectionNoise
+from zo_gym.files import write_atomically
 
 Episode = tuple[int, float]
 """Queries spent and best f of an episode that ended."""

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from zo_gym.base import ObjectiveError, Problem
+from zo_gym.base import Family, ObjectiveError, Problem
+from zo_gym.bench.records import grid_of, on_grid
 from zo_gym.env import ZOSamplingEnv
+from zo_gym.family import member
 from zo_gym.minimize import minimize
-from zo_gym.problems.resolve import as_problem
+from zo_gym.problems.resolve import as_problem_or_family
 from zo_gym.vector_env import ZOSamplingVectorEnv
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations (B, n) -> actions (B, d)."""
 
-POINTS = 200
 DELTAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """ZO-SGD is tuned over eta = delta / d, as in the paper (section 4.1), with a finer grid."""
 
@@ -39,17 +40,6 @@ class Curves:
     best: np.ndarray
     cosine: np.ndarray | None
     spent: np.ndarray
-
-
-def grid_of(budget: int) -> np.ndarray:
-    """The query counts that curves are drawn at: from 1 to the budget."""
-    return np.unique(np.linspace(1, budget, POINTS + 1).round().astype(np.int64))
-
-
-def on_grid(grid: np.ndarray, queries: Sequence[int], values: Sequence[float]) -> np.ndarray:
-    """Values known at these query counts, carried forward to the grid."""
-    places = np.searchsorted(np.asarray(queries), grid, side="right") - 1
-    return np.asarray(values, dtype=np.float64)[np.maximum(places, 0)]
 
 
 def run_policy(
@@ -96,8 +86,9 @@ def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, 
     results = []
     for seed in seeds:
         env.reset(seed=seed)
+        problem = env.mdp.problem
         result = minimize(
-            env.mdp.problem,
+            member(problem, int(env.oracle.instances)) if isinstance(problem, Family) else problem,
             env.x,
             method=method,
             budget=s.budget,
@@ -134,7 +125,7 @@ def tuned_zo_sgd(settings: Mapping[str, Any], seeds: Sequence[int]) -> tuple[flo
     return eta, scores[eta]
 
 
-def problem_of(settings: Mapping[str, Any]) -> Problem:
-    """The problem that the settings name."""
+def problem_of(settings: Mapping[str, Any]) -> Problem | Family:
+    """The problem, or the family of problems, that the settings name."""
     s = dict(settings)
-    return as_problem(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))
+    return as_problem_or_family(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))

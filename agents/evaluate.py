@@ -1,4 +1,4 @@
-"""`python evaluate.py RUN`: run a trained policy on fresh starts; table, CSV and figure."""
+"""`python evaluate.py RUN`: a trained policy on fresh starts; `--figure NAME`: a figure of the paper from results."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ from agents.arguments import TrainArgs, load_args, resolve_device
 from agents.bundle import load_policy
 from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from agents.console import fail_clearly
-from agents.curves import Curves, grid_of, on_grid
-from agents.files import write_atomically, write_json, write_text
+from agents.curves import Curves
+from agents.figures import draw
 from agents.plots import figure
 from agents.train import prepare, train_in_memory
+from zo_gym.bench.records import grid_of, on_grid
+from zo_gym.files import write_atomically, write_json, write_text
 
 
 @dataclass(frozen=True)
 class EvaluateArgs:
-    """Run a trained policy on fresh starts beside its controls; write a table, a CSV and a figure."""
+    """Run a trained policy on fresh starts beside its controls; or redraw a figure of the paper from stored results."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """A run folder, or a policy folder (config.json + weights.safetensors)."""
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """A run folder, or a policy folder (config.json + weights.safetensors). Not with --figure."""
+    figure: Literal["4", "5", "6", "tables", "gallery", "estimators"] | None = None
+    """Redraw this from the results of `make paper`; "estimators" measures theory against practice, with no results."""
+    results: Path = Path("results/paper")
+    """For --figure: where `make paper` keeps its results. What is drawn goes to its subfolder figures, or to --out."""
     seeds: int = 10
     """Fresh starts."""
     first_seed: int = FIRST_TEST_SEED
@@ -43,7 +49,7 @@ class EvaluateArgs:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network lives."""
     out: Path | None = None
-    """Where the results go; None: RUN/evaluation."""
+    """Where what is written goes; None: RUN/evaluation, or RESULTS/figures."""
 
 
 def learn_from_scratch(args: TrainArgs, settings: dict[str, Any], seeds: Sequence[int]) -> Curves:
@@ -77,8 +83,23 @@ def write_csv(curves: Sequence[Curves], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
+def redraw(args: EvaluateArgs) -> list[Path]:
+    """What `python evaluate.py --figure NAME` does; returns the files it wrote.
+
+    Raises:
+        FileNotFoundError, ValueError: No results there, or a run folder was given, too.
+    """
+    assert args.figure is not None
+    if args.run is not None:
+        raise ValueError(f"--figure draws stored results and takes no run folder, got {args.run}. Drop one of the two.")
+    torch.set_num_threads(1)
+    files = draw(args.figure, args.results, args.out or args.results / "figures")
+    print("Wrote " + ", ".join(str(file) for file in files))
+    return files
+
+
 def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
-    """What `python evaluate.py` does; returns the table's rows.
+    """What `python evaluate.py RUN` does; returns the table's rows.
 
     Raises:
         FileNotFoundError, ValueError: No policy there, or an argument is not as described.
@@ -88,6 +109,8 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     if args.first_seed < 0:
         raise ValueError(f"--first-seed must be >= 0, got {args.first_seed}.")
     torch.set_num_threads(1)
+    if args.run is None:
+        raise ValueError("Pass a run folder that train.py made, or --figure. See python evaluate.py --help")
     if not args.run.is_dir():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
     is_run = (args.run / "policy").is_dir()
@@ -119,7 +142,11 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
 def main() -> None:
     """Entry point of evaluate.py."""
     with fail_clearly():
-        run_evaluation(tyro.cli(EvaluateArgs))
+        args = tyro.cli(EvaluateArgs)
+        if args.figure is not None:
+            redraw(args)
+        else:
+            run_evaluation(args)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from agents.build import PRESETS, build_agent
 from agents.train import prepare, train_in_memory
 from agents.vec_env import GymVecEnv
 from zo_gym.env import ZOSamplingEnv
+from zo_gym.problems import make_problem
 from zo_gym.rng import make_generator
 from zo_gym.vector_env import ZOSamplingVectorEnv
 
@@ -112,7 +113,7 @@ def vector_step(problem: str, rows: int, calls: int) -> Callable[[], float]:
 
 def two_evaluations(problem: str, rows: int, calls: int) -> Callable[[], float]:
     """Measures two evaluations of f at `rows` points."""
-    found = ZOSamplingEnv(problem).mdp.problem
+    found = make_problem(problem)
     points = torch.stack([found.initial(make_generator(row)) for row in range(rows)])
     return lambda: 2 * seconds(lambda: found.fun(points), 2 * calls)
 

@@ -25,11 +25,11 @@ from agents.callbacks import Checkpoints, MetricsCallback, QueryBudget, Training
 from agents.checkpoint import Episode, load_checkpoint, save_checkpoint
 from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from agents.console import fail_clearly
-from agents.files import provenance, write_atomically, write_json, write_text
 from agents.plots import figure
 from agents.rewards import RewardScale
 from agents.vec_env import GymVecEnv
 from zo_gym import ENV_ID
+from zo_gym.files import provenance, write_atomically, write_json, write_text
 from zo_gym.metrics import NAMES
 from zo_gym.problems import PROBLEMS
 from zo_gym.registry import lookup

@@ -13,9 +13,10 @@ import torch
 
 from agents import curves
 from agents.compare import markdown, print_table, rows_of
-from agents.curves import Curves, grid_of, on_grid, problem_of, run_method, run_policy, tuned_zo_sgd
+from agents.curves import Curves, problem_of, run_method, run_policy, tuned_zo_sgd
 from agents.plots import figure
 from zo_gym import PROBLEMS, Problem, ZOSamplingEnv, make_problem
+from zo_gym.bench.records import grid_of, on_grid
 
 SETTINGS: dict[str, Any] = {
     "problem": "quadratic",

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from zo_gym import METHODS, ObjectiveError, Progress, Result, make_problem, minimize
+from zo_gym import METHODS, ObjectiveError, Problem, Progress, Result, make_problem, minimize
 from zo_gym.methods import build
 from zo_gym.updates import sgd
 
 X0 = np.array([1.0, -2.0, 0.5])
+BLIND = [name for name, recipe in METHODS.items() if not recipe.needs_gradient and "rnn" not in recipe.sampler]
+"""The methods that need neither a gradient nor weights."""
 
 
 def parabola(x: Any) -> Any:
@@ -48,7 +50,7 @@ def assert_holds_the_best(result: Result | None, message: str) -> None:
 # The result
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BLIND)
 def test_every_method_lowers_a_quadratic_tenfold(method: str) -> None:
     """At its default learning rate, f = |x|^2 / 2 in 10 dimensions from f = 5, with 5,000 queries.
 
@@ -58,6 +60,40 @@ def test_every_method_lowers_a_quadratic_tenfold(method: str) -> None:
     assert result.success
     assert result.fun < 0.5
     assert result.fun == 0.5 * (result.x**2).sum()
+
+
+def test_true_gradient_takes_it_from_the_problem_at_no_queries() -> None:
+    """f = |x|^2 with eta = 1/4: |x'| = ||x| / 2 - mu / 4|, so 20 steps of 2 queries end below mu / 2.
+
+    21 gradients: one for each step, and one for the step that is drawn but does not fit the budget.
+    """
+    evaluations = 0
+
+    def gradient(x: torch.Tensor) -> torch.Tensor:
+        nonlocal evaluations
+        evaluations += len(x)
+        return 2 * x
+
+    start = torch.from_numpy(X0)
+    problem = Problem("sphere", 3, lambda x: x.square().sum(1), lambda g: start, gradient=gradient)
+    result = minimize(problem, method="true-gradient", learning_rate=0.25, smoothing=1e-3, budget=41)
+    assert (result.nfev, result.nit, evaluations) == (41, 20, 21)
+    assert np.linalg.norm(result.x) < 5e-4
+
+
+def test_true_gradient_of_a_black_box_is_refused() -> None:
+    fun = Counter()
+    with pytest.raises(ValueError, match=r"'true-gradient' follows grad f, and the gradient is unknown .* choose"):
+        minimize(fun, X0, method="true-gradient")
+    assert fun.calls == 0
+    assert minimize(fun, X0, method="true-gradient", sampler="sphere", budget=3).nfev == 3
+
+
+def test_history_needs_no_second_direction_in_one_dimension() -> None:
+    result = minimize(parabola, [1.0], method="history-rgf", learning_rate=0.25, budget=101, seed=0)
+    assert result.nit == 50  # 1 query at the start, 1 for the slope and 1 for the move
+    assert build("history-rgf", 2).num_directions == 2
+    assert build("zo-sgd", 2).num_directions == 20
 
 
 def test_result_reads_like_scipys() -> None:

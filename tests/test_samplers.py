@@ -9,10 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Generators, Sampler, State
+from zo_gym.base import Estimate, Generators, Problem, Sampler, State
+from zo_gym.estimators import span
+from zo_gym.oracle import Oracle
 from zo_gym.rng import make_generator
 from zo_gym.rows import leaves, take
-from zo_gym.samplers import SAMPLERS, guided
+from zo_gym.samplers import SAMPLERS, guided, history, true_gradient
+from zo_gym.step import begin, step
+from zo_gym.updates import sgd
 
 D = 5
 N = 10_000
@@ -217,3 +221,101 @@ def test_guided_rejects_alpha_out_of_range(alpha: float) -> None:
 def test_guided_rejects_no_surrogates() -> None:
     with pytest.raises(ValueError, match="num_surrogates must be >= 1, got 0"):
         guided(num_surrogates=0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_guided_estimate_and_move_takes_the_newest_of_both(k: int) -> None:
+    """The surrogates are the first k of: last g, last move, the g before. Covariance as above, U by an SVD."""
+    sampler, d = guided(0.5, k, surrogates="estimate-and-move"), D
+    old_g, old_move, g, move = (randn(1, d, seed=s) for s in (1, 2, 3, 4))
+    x = torch.zeros(N, d, dtype=torch.float64)
+    state = sampler.init(x)
+    for estimated, moved in ((old_g, old_move), (g, move)):
+        state = sampler.observe(state, estimate(estimated.expand(N, d)), moved.expand(N, d))
+    u = sampler.sample(state, x, 1, [make_generator(11)] * N)[0][:, 0]
+    u_svd = torch.linalg.svd(torch.cat([g, move, old_g][:k]))[2][:k]  # (k, d)
+    assert_second_moment(u, 0.5 * torch.eye(d, dtype=torch.float64) + 0.5 * d / k * u_svd.mT @ u_svd)
+
+
+def test_guided_rejects_surrogates_it_does_not_know() -> None:
+    with pytest.raises(ValueError, match=r"Unknown surrogates 'moves'\. "):
+        guided(surrogates="moves")  # type: ignore[arg-type]
+
+
+# History
+
+
+def test_history_tries_the_last_estimate_first_and_random_directions_after_it() -> None:
+    sampler, x = history(), torch.zeros(2, D, dtype=torch.float64)
+    old, g = randn(2, D, seed=1), randn(2, D, seed=2)
+    u, _ = sampler.sample(with_history(sampler, x, old, 1e-9 * g), x, 3, generators(0, 1))
+    torch.testing.assert_close(u[:, 0], math.sqrt(D) * g / g.norm(dim=1, keepdim=True))
+    fresh, _ = SAMPLERS["gaussian"]().sample((), x, 3, generators(0, 1))
+    assert torch.equal(u[:, 1:], fresh[:, 1:])
+
+
+def test_history_is_random_while_a_row_knows_nothing() -> None:
+    """At the start, and after an estimate of 0; the row beside it is not."""
+    sampler, x = history(), torch.zeros(2, D, dtype=torch.float64)
+    g = torch.stack([torch.zeros(D, dtype=torch.float64), torch.ones(D, dtype=torch.float64)])
+    u, _ = sampler.sample(with_history(sampler, x, g), x, 2, generators(0, 1))
+    fresh, _ = sampler.sample(sampler.init(x), x, 2, generators(0, 1))
+    assert torch.equal(u[0], fresh[0])
+    assert torch.equal(u[1, 0], torch.ones(D, dtype=torch.float64))  # sqrt(d) times unit length
+
+
+def test_history_with_one_direction_is_not_confined_to_a_line() -> None:
+    sampler, x = history(), torch.zeros(1, D, dtype=torch.float64)
+    state = with_history(sampler, x, torch.ones(1, D, dtype=torch.float64))
+    u, _ = sampler.sample(state, x, 1, generators(0))
+    assert torch.equal(u, SAMPLERS["gaussian"]().sample((), x, 1, generators(0))[0])
+
+
+def test_history_with_span_accumulates_a_constant_gradient() -> None:
+    """f linear, q = 2: each step keeps the part of grad f it knows and adds a random direction's worth of the rest.
+
+    So |g| never falls, and the unknown |grad f|^2 - |g|^2 shrinks by 1 - 1 / (d - 1) a step on average: by 8e-8 in 70
+    steps at d = 5 + 1 = 6, where 1e-3 is asked for.
+    """
+    d = 6
+    slope, x = randn(1, d, seed=5), randn(1, d, seed=6)
+    oracle = Oracle(Problem("linear", d, lambda points: (points * slope).sum(1), lambda g: x[0]))
+    sampler, rule, generator = history(), sgd(0.1), make_generator(0)
+    iterate, state, lengths = begin(x, oracle(x[:, None])[:, 0], rule), sampler.init(x), []
+    for _ in range(70):
+        u, state = sampler.sample(state, iterate.x, 2, [generator])
+        done = step(oracle, iterate, u, span, rule, 0.01)
+        state = sampler.observe(state, done.estimate, done.iterate.x - iterate.x)
+        iterate = done.iterate
+        lengths.append(done.estimate.gradient.norm().item())
+    assert bool((np.diff(lengths) > -1e-9).all())  # rounding of slopes at mu = 0.01
+    torch.testing.assert_close(done.estimate.gradient, slope, rtol=0, atol=math.sqrt(1e-3) * slope.norm().item())
+
+
+# The reference
+
+
+def test_true_gradient_is_a_unit_vector_with_random_ones_behind_it() -> None:
+    sampler, x = true_gradient(lambda points: 3 * points), randn(2, D)
+    alone, state = sampler.sample(sampler.init(x), x, 1, generators(0, 1))
+    torch.testing.assert_close(alone[:, 0], x / x.norm(dim=1, keepdim=True))
+    u, _ = sampler.sample(state, x, 3, generators(0, 1))
+    assert torch.equal(u[:, :1], alone)
+    assert torch.equal(u[:, 1:], SAMPLERS["gaussian"]().sample((), x, 2, generators(0, 1))[0])
+
+
+def test_true_gradient_with_span_is_gradient_descent() -> None:
+    """To the difference's bias: on f = |x|^2 the slope along a unit vector is high by mu."""
+    x, eta, mu = randn(1, D), 0.1, 1e-3
+    oracle = Oracle(Problem("sphere", D, lambda points: points.square().sum(1), lambda g: x[0]))
+    sampler, rule = true_gradient(lambda points: 2 * points), sgd(eta)
+    u, _ = sampler.sample(sampler.init(x), x, 1, generators(0))
+    done = step(oracle, begin(x, x.square().sum(1), rule), u, span, rule, mu)
+    torch.testing.assert_close(done.iterate.x, x - eta * (2 * x + mu * u[:, 0]))
+    assert oracle.queries.tolist() == [2]
+
+
+def test_true_gradient_does_not_keep_the_gradients_graph() -> None:
+    weight = torch.ones(D, dtype=torch.float64, requires_grad=True)
+    sampler, x = true_gradient(lambda points: weight * points), randn(1, D)
+    assert not sampler.sample(sampler.init(x), x, 1, generators(0))[0].requires_grad

@@ -9,6 +9,7 @@ from zo_gym.base import (
     BudgetError,
     Estimate,
     Estimator,
+    Family,
     Gate,
     ObjectiveError,
     Problem,
@@ -24,6 +25,7 @@ from zo_gym.methods import METHODS, Method
 from zo_gym.minimize import Progress, minimize
 from zo_gym.optimizer import Optimizer
 from zo_gym.oracle import Oracle
+from zo_gym.peers import PEERS
 from zo_gym.problems import PROBLEMS, make_problem
 from zo_gym.samplers import SAMPLERS
 from zo_gym.updates import RULES
@@ -44,12 +46,14 @@ __all__ = [
     "ESTIMATORS",
     "GATES",
     "METHODS",
+    "PEERS",
     "PROBLEMS",
     "RULES",
     "SAMPLERS",
     "BudgetError",
     "Estimate",
     "Estimator",
+    "Family",
     "Gate",
     "Method",
     "ObjectiveError",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from zo_gym.base import Estimator, Sampler, UpdateRule
+from zo_gym.base import Estimator, Objective, Sampler, UpdateRule
 from zo_gym.checks import check_directions
-from zo_gym.estimators import ESTIMATORS
+from zo_gym.estimators import ESTIMATORS, span
 from zo_gym.registry import lookup
-from zo_gym.samplers import SAMPLERS
+from zo_gym.rnn import LSTMOptimizer, load_optimizer
+from zo_gym.samplers import SAMPLERS, true_gradient
 from zo_gym.updates import RULES
 
 
@@ -36,11 +39,12 @@ class Recipe:
     """The parts of a named method, by name.
 
     Attributes:
-        sampler: A key of `SAMPLERS`.
+        sampler: A key of `SAMPLERS`; with `needs_gradient` "true_gradient", which is no key.
         estimator: A key of `ESTIMATORS`.
         update: A key of `RULES`.
-        num_directions: q.
+        num_directions: q; at most d where the estimator is "span".
         learning_rate: d -> the default eta. The best one depends on f: tune it, except for "adaptive".
+        needs_gradient: The sampler is made from grad f: a yardstick, not a method for a black box.
     """
 
     sampler: str
@@ -48,15 +52,22 @@ class Recipe:
     update: str
     num_directions: int
     learning_rate: Callable[[int], float]
+    needs_gradient: bool = False
 
 
 def _per_dim(d: int) -> float:
     return 1 / d  # the paper's eta = delta / d with delta = 1
 
 
+def _one(d: int) -> float:
+    return 1.0  # a projection is no longer than grad f itself: gradient descent's 1 / L with L = 1
+
+
 METHODS: dict[str, Recipe] = {
-    "rand-ada": Recipe("sphere", "span", "adaptive", 1, lambda d: 1.0),
+    "rand-ada": Recipe("sphere", "span", "adaptive", 1, _one),
     "zo-sgd": Recipe("gaussian", "forward", "sgd", 20, _per_dim),
+    "zo-sgd-q1": Recipe("gaussian", "forward", "sgd", 1, _per_dim),
+    "zo-sgd-sphere": Recipe("sphere", "forward", "sgd", 20, _per_dim),
     "zo-sgd-central": Recipe("gaussian", "central", "sgd", 10, _per_dim),
     "zo-momentum": Recipe("gaussian", "forward", "momentum", 20, lambda d: 0.1 / d),
     "zo-sign": Recipe("gaussian", "forward", "sign", 20, lambda d: 0.01),
@@ -64,7 +75,10 @@ METHODS: dict[str, Recipe] = {
     "zo-adamm": Recipe("gaussian", "forward", "adamm", 20, lambda d: 0.01),
     "spsa": Recipe("rademacher", "central", "sgd", 1, _per_dim),
     "guided-es": Recipe("guided", "central", "sgd", 10, _per_dim),
+    "history-rgf": Recipe("history", "span", "sgd", 2, _one),
     "coordinate-adam": Recipe("coordinate", "coordinate", "adam", 1, lambda d: 0.01),
+    "zo-lstm": Recipe("query_rnn", "forward", "update_rnn", 20, lambda d: 1.0),
+    "true-gradient": Recipe("true_gradient", "span", "sgd", 1, _one, needs_gradient=True),
 }
 
 
@@ -77,6 +91,8 @@ def build(
     sampler: str | Sampler | None = None,
     estimator: str | Estimator | None = None,
     update: str | UpdateRule | None = None,
+    weights: LSTMOptimizer | str | Path | None = None,
+    gradient: Objective | None = None,
 ) -> Method:
     """The named method at dimension `dim`, with any part replaced.
 
@@ -84,31 +100,75 @@ def build(
         method: A key of `METHODS`.
         dim: d.
         learning_rate: eta; None for the method's default. Only for an update rule given by name.
-        num_directions: q >= 1; None for the method's default.
+        num_directions: q >= 1; None for the method's default, lowered to d where the estimator is "span".
         sampler: Instead of the method's: a name or a `Sampler`.
         estimator: Instead of the method's: a name or an `Estimator`.
         update: Instead of the method's: a name or an `UpdateRule`.
+        weights: What the learned parts learned: a trained optimizer or its file; for "zo-lstm" and other uses of
+            "query_rnn" and "update_rnn", which need it, and for no other.
+        gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method looks at it. Its
+            evaluations are not queries.
 
     Raises:
-        ValueError: A name is unknown or a number out of range.
+        FileNotFoundError: There is no such file of weights.
+        TypeError, ValueError: A name is unknown, a number out of range, weights are missing or out of place, or the
+            gradient is missing.
     """
     recipe = lookup(METHODS, method, "method")
+    probing = _part(ESTIMATORS, estimator or recipe.estimator, "estimator", Estimator)
     if num_directions is not None:
-        recipe = replace(recipe, num_directions=check_directions(num_directions))
+        q = check_directions(num_directions)
+    else:
+        q = min(recipe.num_directions, dim) if probing is span else recipe.num_directions
     if learning_rate is not None and isinstance(update, UpdateRule):
         raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
     eta = recipe.learning_rate(dim) if learning_rate is None else learning_rate
     rule: Any = recipe.update if update is None else update
+    directions: Any = sampler or recipe.sampler
+    if recipe.needs_gradient and not sampler:
+        directions = true_gradient(_require_gradient(method, gradient))
+    learned = [name for table, name in ((SAMPLERS, directions), (RULES, rule)) if _is_learned(table, name)]
+    weights = _require_weights(method, learned, weights)
     return Method(
-        sampler=_part(SAMPLERS, sampler or recipe.sampler, "sampler", Sampler),
-        estimator=_part(ESTIMATORS, estimator or recipe.estimator, "estimator", Estimator),
-        update=rule if isinstance(rule, UpdateRule) else lookup(RULES, rule, "update")(eta),
-        num_directions=recipe.num_directions,
+        sampler=_part(SAMPLERS, directions, "sampler", Sampler, weights),
+        estimator=probing,
+        update=_part(RULES, rule, "update", UpdateRule, weights, eta),
+        num_directions=q,
     )
 
 
-def _part(table: Any, given: Any, kind: str, shape: type) -> Any:
+def _part(table: Any, given: Any, kind: str, shape: type, weights: LSTMOptimizer | None = None, *values: float) -> Any:
     if isinstance(given, shape):
         return given
     found = lookup(table, given, kind)
-    return found if isinstance(found, shape) else found()
+    if isinstance(found, shape):
+        return found
+    return found(*values, weights=weights) if _is_learned(table, given) else found(*values)
+
+
+def _require_gradient(method: str, gradient: Objective | None) -> Objective:
+    if gradient is None:
+        raise ValueError(
+            f"method '{method}' follows grad f, and the gradient is unknown here. Pass a problem that has one, or "
+            "gradient= to Optimizer; for a black box choose another method."
+        )
+    return gradient
+
+
+def _is_learned(table: Any, given: Any) -> bool:
+    """Is this the name of a part that takes weights?"""
+    return isinstance(given, str) and given in table and "weights" in inspect.signature(table[given]).parameters
+
+
+def _require_weights(
+    method: str, learned: list[str], weights: LSTMOptimizer | str | Path | None
+) -> LSTMOptimizer | None:
+    """The weights, loaded, if the learned parts and they belong together."""
+    if weights is None and learned:
+        raise ValueError(
+            f"method '{method}' with {' and '.join(learned)} needs weights=, a trained optimizer or its file, got "
+            "None. Train one: python -m zo_gym.meta_train --problem NAME --out FILE"
+        )
+    if weights is not None and not learned:
+        raise ValueError(f"weights= are for learned parts, and method '{method}' has none here. Drop weights=.")
+    return load_optimizer(weights) if isinstance(weights, (str, Path)) else weights

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Generators, ObjectiveError, Result, Trace
-from zo_gym.methods import Method, build
+from zo_gym.methods import METHODS, Method, build
 from zo_gym.oracle import Oracle
+from zo_gym.peers import PEERS
 from zo_gym.problems.blackbox import start_point
-from zo_gym.registry import reject_unknown
+from zo_gym.registry import lookup, reject_unknown
 from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.step import Iterate, Step, ask_step, begin, cost, require_smoothing
 
@@ -40,7 +41,8 @@ class Optimizer:
         reevaluate: f is noisy: query f(x) anew in each step (1 query more) and report the last iterate, not the best.
         seed: Of the directions; None for a fresh one.
         as_numpy: Points come back as numpy arrays (True) or tensors (False); None for the type of x0.
-        **parts: What `zo_gym.methods.build` takes besides: learning_rate, num_directions, sampler, estimator, update.
+        **parts: What `zo_gym.methods.build` takes besides: learning_rate, num_directions, sampler, estimator, update,
+            weights, gradient.
 
     Attributes:
         nfev: Queries told so far.
@@ -66,6 +68,12 @@ class Optimizer:
             reject_unknown(parts, (), "Optimizer with a Method")
             self._method = method
         else:
+            lookup({**METHODS, **PEERS}, method, "method")
+            if method in PEERS:
+                raise ValueError(
+                    f"method '{method}' runs its own loop and cannot be asked and told. Use zo_gym.minimize, or a "
+                    "method in zo_gym.METHODS."
+                )
             reject_unknown(parts, set(inspect.signature(build).parameters) - {"method", "dim"}, "Optimizer")
             self._method = build(method, len(x), **parts)
         self._smoothing = require_smoothing(smoothing, x.dtype)

@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 from zo_gym.base import Sampler
 from zo_gym.samplers.guided import guided
+from zo_gym.samplers.history import history
 from zo_gym.samplers.isotropic import coordinate, gaussian, rademacher, sphere
+from zo_gym.samplers.query_rnn import query_rnn
+from zo_gym.samplers.reference import true_gradient
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "gaussian": gaussian,
@@ -12,6 +15,18 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "rademacher": rademacher,
     "coordinate": coordinate,
     "guided": guided,
+    "history": history,
+    "query_rnn": query_rnn,
 }
 
-__all__ = ["SAMPLERS", "coordinate", "gaussian", "guided", "rademacher", "sphere"]
+__all__ = [
+    "SAMPLERS",
+    "coordinate",
+    "gaussian",
+    "guided",
+    "history",
+    "query_rnn",
+    "rademacher",
+    "sphere",
+    "true_gradient",
+]

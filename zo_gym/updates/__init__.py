@@ -5,6 +5,7 @@ from collections.abc import Callable
 from zo_gym.base import UpdateRule
 from zo_gym.updates.adaptive import adaptive
 from zo_gym.updates.first_order import adam, adamm, momentum, sgd, sign
+from zo_gym.updates.update_rnn import update_rnn
 
 RULES: dict[str, Callable[..., UpdateRule]] = {
     "sgd": sgd,
@@ -13,6 +14,7 @@ RULES: dict[str, Callable[..., UpdateRule]] = {
     "adam": adam,
     "adamm": adamm,
     "adaptive": adaptive,
+    "update_rnn": update_rnn,
 }
 
-__all__ = ["RULES", "adam", "adamm", "adaptive", "momentum", "sgd", "sign"]
+__all__ = ["RULES", "adam", "adamm", "adaptive", "momentum", "sgd", "sign", "update_rnn"]

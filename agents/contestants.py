@@ -1,0 +1,225 @@
+"""ZO-RL (Algorithm 2) in the comparison of the paper's section 4, and its controls.
+
+On classification the agent learns while it optimises: a fresh one for every start, all its queries counted. On an
+attack it is trained on the training images first (one episode each), then applied to the test images without noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from agents.build import PRESETS, Preset, build_agent
+from agents.bundle import PolicyConfig, load_policy, new_policy, save_policy
+from agents.callbacks import QueryBudget, TrainingDone, Trajectory, env_of
+from agents.curves import Act
+from agents.train import NEVER, build_env
+from zo_gym.base import Family
+from zo_gym.bench import contestants as core
+from zo_gym.bench.contestants import Contestant, Group, Run, Setup, lstm_file
+from zo_gym.bench.tasks import Task
+from zo_gym.bench.tracks import Outcome, Track, join
+from zo_gym.bench.tune import tuned_options
+from zo_gym.family import subset
+from zo_gym.rnn import load_optimizer
+from zo_gym.samplers import query_rnn
+from zo_gym.updates import update_rnn
+from zo_gym.vector_env import ZOSamplingVectorEnv
+
+COARSE = (1.0, 10.0, 100.0, 1000.0)
+"""delta of the agents, whose runs take long."""
+FINER = (10**-0.5, 10**0.5)
+"""Then around the best."""
+
+
+def settings_of(task: Task, family: Family, preset: Preset, options: Mapping[str, float]) -> dict[str, Any]:
+    """The environment of Algorithm 2: eta = delta / d where delta is tuned, else the preset's."""
+    eta = options["delta"] / family.dim if "delta" in options else preset.learning_rate
+    return {
+        "problem": family,
+        "smoothing": task.smoothing,
+        "learning_rate": eta,
+        "update": preset.update,
+        "budget": task.budget,
+        "gate": preset.gate,
+        "gate_threshold": 0.5,
+        "num_directions": 20,
+    }
+
+
+def learned_distribution(folder: Path) -> dict[str, Any]:
+    """Settings of ZO-RL-LSTM (section 3.3): UpdateRNN moves, QueryRNN draws and scales the actions."""
+    weights = load_optimizer(lstm_file(folder))
+    return {"update": update_rnn(weights=weights), "sampler": query_rnn(weights), "direction": "scaled"}
+
+
+def _agent(algo: str, settings: Mapping[str, Any], preset: Preset, rows: int, seed: int) -> OffPolicyAlgorithm:
+    env = build_env(dict(settings), rows, preset.scale_rewards, "cpu")
+    shape = env_of(env).mdp.problem.shape
+    steps = int(settings["budget"]) // 2 + 1
+    return build_agent(algo, env, preset, shape=shape, seed=seed, device="cpu", buffer_size=max(1000, rows * steps))
+
+
+def _learn(agent: OffPolicyAlgorithm, queries: int, *watchers: BaseCallback) -> None:
+    """Train until the queries are spent."""
+    budget = QueryBudget(queries, progress=False)
+    agent.set_logger(configure(None, []))
+    try:
+        agent.learn(NEVER, callback=CallbackList([budget, *watchers]), log_interval=NEVER)
+    except TrainingDone as done:
+        if done.interrupted:
+            raise KeyboardInterrupt from done
+    finally:
+        budget.close()
+
+
+def online(algo: str, preset: Preset, *, on_lstm: bool = False) -> Run:
+    """A fresh agent for every row, learning as it goes."""
+
+    def run(setup: Setup) -> Outcome:
+        outcomes = []
+        for row, seed in enumerate(setup.seeds):
+            family = subset(setup.family, [row])
+            settings = settings_of(setup.task, family, preset, setup.options)
+            if on_lstm:
+                settings |= learned_distribution(setup.folder)
+            trace = Trajectory()
+            _learn(_agent(algo, settings, preset, 1, seed), setup.task.budget, trace)
+            track = Track(family, setup.task.budget)
+            for queries, best, cosine in zip(trace.queries, trace.best, trace.cosine, strict=True):
+                track.add(queries, [best], cosine=[cosine])
+            assert trace.best_x is not None
+            outcomes.append(track.finish(trace.best_x[None]))
+        return join(outcomes)
+
+    return run
+
+
+def follow(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: float) -> Outcome:
+    """All rows behind the gate with a policy that does not learn, plus Gaussian noise of this norm."""
+    family = setup.family
+    env = ZOSamplingVectorEnv(num_envs=family.size, **settings)
+    rng = np.random.default_rng([2, *setup.seeds])
+    observations, info = env.reset(seed=list(setup.seeds), options={"instance": range(family.size)})
+    tracks = [Track(subset(family, [row]), setup.task.budget) for row in range(family.size)]
+    best_x, x, lead = env.best_x, env.x, tracks[0]
+    for row, track in enumerate(tracks):
+        track.add(1, info["best_f"][row : row + 1], x[row : row + 1])
+    running = np.ones(family.size, dtype=bool)
+    while running.any():
+        noise = exploration / np.sqrt(family.dim) * rng.standard_normal((family.size, family.dim))
+        observations, _, terminated, truncated, info = env.step((act(observations) + noise).astype(np.float32))
+        ended = terminated | truncated
+        x, now = env.x, env.best_x
+        cosine = env.true_cosine() if lead.wants_cosine(int(info["queries"].max())) else None
+        for row in np.flatnonzero(running & ~ended).tolist():
+            best_x[row] = now[row]
+            known = None if cosine is None else cosine[row : row + 1]
+            tracks[row].add(int(info["queries"][row]), info["best_f"][row : row + 1], x[row : row + 1], known)
+        for row in np.flatnonzero(running & ended).tolist():  # its last step: the row has already begun anew
+            last = info["final_info"]
+            tracks[row].add(int(last["queries"][row]), last["best_f"][row : row + 1])
+        running &= ~ended
+    return join([track.finish(best_x[row : row + 1]) for row, track in enumerate(tracks)])
+
+
+def _config(algo: str, preset: Preset, family: Family, settings: Mapping[str, Any]) -> PolicyConfig:
+    exploration = family.dim**0.5 if preset.exploration is None else preset.exploration
+    environment = {key: value for key, value in settings.items() if isinstance(value, (int, float, str))}
+    environment["problem"] = family.name
+    return PolicyConfig(algo, preset.network, family.dim, family.dim, family.shape, exploration, environment)
+
+
+def frozen(algo: str, preset: Preset) -> Run:
+    """The untrained actor behind the same gate, with the same noise: what the gate and the step alone achieve."""
+
+    def run(setup: Setup) -> Outcome:
+        settings = settings_of(setup.task, setup.family, preset, setup.options)
+        config = _config(algo, preset, setup.family, settings)
+        noise = 0.0 if setup.task.kind == "attack" else config.exploration
+        return follow(setup, settings, new_policy(config, seed=setup.seeds[0]), noise)
+
+    return run
+
+
+def policy_folder(folder: Path, name: str) -> Path:
+    """Where the trained policy of a contestant is kept among a task's results."""
+    return folder / name / "policy"
+
+
+def zo_rl(
+    name: str, label: str, algo: str, preset: Preset, *, group: Group = "paper", on_lstm: bool = False
+) -> Contestant:
+    """Algorithm 2 with this agent: online on classification, trained before on an attack.
+
+    On an attack its step is ZO-SGD's tuned one: behind the shut gate it is ZO-SGD plus one probe.
+    """
+    adaptive = preset.update == "adaptive" or on_lstm
+
+    def settings_for(task: Task, family: Family, folder: Path, options: Mapping[str, float]) -> dict[str, Any]:
+        settings = settings_of(task, family, preset, options)
+        return settings | (learned_distribution(folder) if on_lstm else {})
+
+    def prepare(task: Task, folder: Path) -> None:
+        place = policy_folder(folder, name)
+        if task.kind == "classification" or (place / "config.json").is_file():
+            return
+        family = task.family("train")
+        options = {} if adaptive else tuned_options("zo-sgd", core.CONTESTANTS, task, folder)
+        settings = settings_for(task, family, folder, options)
+        agent = _agent(algo, settings, preset, family.size, seed=0)
+        _learn(agent, _training_queries(task))
+        save_policy(agent, _config(algo, preset, family, settings), place)
+
+    def run(setup: Setup) -> Outcome:
+        if setup.task.kind == "classification":
+            return online(algo, preset, on_lstm=on_lstm)(setup)
+        settings = settings_for(setup.task, setup.family, setup.folder, setup.options)
+        return follow(setup, settings, load_policy(policy_folder(setup.folder, name)), 0.0)
+
+    return Contestant(
+        label,
+        group,
+        run,
+        {} if adaptive else {"delta": COARSE},
+        FINER,
+        tuning_rows=2,
+        tuning_share=0.4,  # an agent's run takes about a minute
+        prepare=prepare,
+        needs="zo-lstm" if on_lstm else None,
+        batched=False,
+        attack_options_of=None if adaptive else "zo-sgd",
+        training_queries=lambda task, folder: _training_queries(task) if task.kind == "attack" else 0,
+    )
+
+
+def _training_queries(task: Task) -> int:
+    """One episode on each training image."""
+    return task.sizes["train"] * task.budget
+
+
+_PAPER, _DEFAULT = PRESETS["paper"], PRESETS["default"]
+
+CONTESTANTS: dict[str, Contestant] = {
+    **core.CONTESTANTS,
+    "zo-rl": zo_rl("zo-rl", "ZO-RL (DDPG)", "ddpg", _PAPER),
+    "zo-rl-td3": zo_rl("zo-rl-td3", "ZO-RL (TD3)", "td3", _PAPER),
+    "zo-rl-lstm": zo_rl("zo-rl-lstm", "ZO-RL-LSTM", "ddpg", _PAPER, on_lstm=True),
+    "zo-rl-frozen": Contestant(
+        "untrained actor, same gate",
+        "control",
+        frozen("ddpg", _PAPER),
+        {"delta": COARSE},
+        FINER,
+        attack_options_of="zo-sgd",
+    ),
+    "zo-rl-default": zo_rl("zo-rl-default", "ZO-RL, our preset", "ddpg", _DEFAULT, group="further"),
+    "zo-rl-default-frozen": Contestant("untrained actor, our preset", "control", frozen("ddpg", _DEFAULT)),
+}
+"""Everything that section 4 compares."""

@@ -1,0 +1,92 @@
+"""`make paper`: the experiments of the paper's section 4, resumable, then their figures and tables."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from agents.console import fail_clearly
+from agents.contestants import CONTESTANTS
+from agents.figures import draw_all
+from zo_gym.bench.orderings import broken
+from zo_gym.bench.run import Table, jobs_of, run_all, worker_pool
+from zo_gym.bench.tasks import QUICK, TASKS
+from zo_gym.checks import check_integer
+from zo_gym.files import provenance, write_json
+
+
+@dataclass(frozen=True)
+class PaperArgs:
+    """Run every method on every problem of the paper's section 4 at equal queries; draw figures and tables.
+
+    Results that exist are kept: run it again to go on after an interruption.
+    """
+
+    quick: bool = False
+    """Two seeds of heart_scale and an attack on 8 x 8 digits, in minutes; then check orderings that must hold."""
+    results: Path | None = None
+    """Where result files live; None: results/paper, or results/quick."""
+    tasks: tuple[str, ...] = ()
+    """Only these problems."""
+    methods: tuple[str, ...] = ()
+    """Only these methods."""
+    workers: int = 2
+    """Processes, one CPU thread each."""
+    progress: bool = True
+    """Show a progress bar."""
+
+
+def run_paper(args: PaperArgs) -> Path:
+    """What `make paper` does; returns the folder of the figures.
+
+    Raises:
+        ValueError: An argument is not as described, or an ordering of the quick run does not hold.
+    """
+    check_integer("--workers", args.workers, 1)
+    folder = args.results or Path("results") / ("quick" if args.quick else "paper")
+    table = Table("agents.contestants", f"zo_gym.bench.tasks:{'QUICK' if args.quick else 'TASKS'}")
+    tasks = args.tasks or tuple(QUICK if args.quick else TASKS)
+    methods = args.methods or tuple(CONTESTANTS)
+    if left := sum(map(len, jobs_of(table, tasks, methods, folder))):
+        print(f"{left} jobs to do; results go to {folder}. Ctrl-C is safe: run this again to go on.")
+        _run(args, table, tasks, methods, folder, left)
+    else:
+        print(f"All results are in {folder} already.")
+    out = draw_all(folder)
+    print((out / "tables.md").read_text(encoding="utf-8"))
+    print(f"Figures and tables: {out}")
+    if args.quick and not (args.tasks or args.methods):
+        wrong = broken(folder)
+        if wrong:
+            raise ValueError("Orderings that must hold do not: " + " ".join(wrong))
+        print("All orderings that must hold do.")
+    return out
+
+
+def _run(
+    args: PaperArgs, table: Table, tasks: tuple[str, ...], methods: tuple[str, ...], folder: Path, jobs: int
+) -> None:
+    """Run what is left, and keep a log of how long it took and how much memory."""
+    started = time.perf_counter()
+    with worker_pool(args.workers) as pool:
+        memory = run_all(table, tasks, methods, folder, pool, progress=args.progress)
+    log = folder / "runs.json"
+    entries: list[dict[str, Any]] = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else []
+    entry = {"jobs": jobs, "minutes": (time.perf_counter() - started) / 60, "gibibytes": memory / 2**30}
+    write_json(log, [*entries, {**entry, "workers": args.workers, "date": time.strftime("%Y-%m-%d"), **provenance()}])
+    print(f"{jobs} jobs in {entry['minutes']:.1f} minutes; the workers took at most {entry['gibibytes']:.1f} GiB.")
+
+
+def main() -> None:
+    """Entry point of `make paper`."""
+    with fail_clearly():
+        run_paper(tyro.cli(PaperArgs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Who takes part in a comparison: the package's own methods and the peers, each with what is tuned about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.base import Family
+from zo_gym.bench.tasks import Task
+from zo_gym.bench.tracks import Outcome, Track, join
+from zo_gym.directions import cosine
+from zo_gym.family import subset
+from zo_gym.meta_train import meta_train
+from zo_gym.methods import build
+from zo_gym.oracle import Oracle
+from zo_gym.peers import run_peer
+from zo_gym.rng import make_generator
+from zo_gym.rnn import load_optimizer, save_optimizer
+from zo_gym.rollout import rollout
+
+Group = Literal["paper", "control", "further", "peer", "reference"]
+
+DELTAS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+"""Section 4.1: eta = delta / d, delta on this logarithmic range."""
+FINER = (10 ** (-2 / 3), 10 ** (-1 / 3), 10 ** (1 / 3), 10 ** (2 / 3))
+"""Then around the best."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a contestant runs with.
+
+    Attributes:
+        task: Which problem.
+        family: Its rows: each an instance with its start.
+        seeds: Of each row's directions, one a row.
+        options: The values that are tuned, by name.
+        folder: Results of this task: learned weights are kept there.
+    """
+
+    task: Task
+    family: Family
+    seeds: tuple[int, ...]
+    options: Mapping[str, float]
+    folder: Path
+
+
+Run = Callable[[Setup], Outcome]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method in the comparison.
+
+    Attributes:
+        label: What legends and tables call it.
+        group: Which part of the table it is in.
+        run: Runs all rows of a setup.
+        search: Values to try for one option, by its name; empty: nothing to tune.
+        finer: Factors to try around the best of them.
+        tuning_rows: How many of the task's tuning rows each value is tried on; None: all.
+        tuning_share: Share of the budget that each value is tried with.
+        prepare: Makes what `run` needs besides, e.g. learned weights, for (task, folder); None where nothing is needed.
+        needs: Name of another contestant whose `prepare` this one's run needs too.
+        batched: All rows advance as one batch; else each row is a run, and a file, of its own.
+        attack_options_of: Name of the contestant whose tuned options are used on attacks instead of a search.
+        training_queries: Queries that were spent before the run, of (task, folder).
+    """
+
+    label: str
+    group: Group
+    run: Run
+    search: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    finer: tuple[float, ...] = FINER
+    tuning_rows: int | None = None
+    tuning_share: float = 1.0
+    prepare: Callable[[Task, Path], None] | None = None
+    needs: str | None = None
+    batched: bool = True
+    attack_options_of: str | None = None
+    training_queries: Callable[[Task, Path], int] = lambda task, folder: 0
+
+
+def direction_generators(seeds: tuple[int, ...], device: torch.device) -> list[torch.Generator]:
+    """One generator a row, for its directions."""
+    return [make_generator(int(np.random.SeedSequence([1, seed]).generate_state(1)[0]), device) for seed in seeds]
+
+
+def starts_of(family: Family) -> Tensor:
+    """Every instance's start, (B, d)."""
+    return torch.stack([family.initial(i, make_generator(0, family.device)) for i in range(family.size)])
+
+
+def own(method: str, **fixed: Any) -> Run:
+    """Runs a method of `zo_gym.METHODS` on all rows at once; the option "delta" becomes eta = delta / d."""
+
+    def run(setup: Setup) -> Outcome:
+        return run_own(setup, method, **fixed)
+
+    return run
+
+
+def run_own(setup: Setup, method: str, **fixed: Any) -> Outcome:
+    """See `own`."""
+    family, budget = setup.family, setup.task.budget
+    instances = torch.arange(family.size, device=family.device)
+    gradient = family.gradient
+    known = None if gradient is None else lambda x: gradient(x, instances)
+    options = {name: value for name, value in setup.options.items() if name != "delta"} | fixed
+    if "delta" in setup.options:
+        options["learning_rate"] = setup.options["delta"] / family.dim
+    if method == "true-gradient":
+        options["gradient"] = known
+    built = build(method, family.dim, **options)
+    oracle = Oracle(family, family.size, budget=budget)
+    generators = direction_generators(setup.seeds, family.device)
+    track = Track(family, budget)
+    for moment in rollout(oracle, built, starts_of(family), generators, smoothing=setup.task.smoothing):
+        cos, queries = None, int(moment.queries[0])
+        if moment.step is not None and known is not None and track.wants_cosine(queries):
+            cos = cosine(moment.step.estimate.gradient, known(moment.before))
+        track.add(queries, moment.iterate.best_f, moment.iterate.x, cos)
+    return track.finish(moment.iterate.best_x)
+
+
+def peer(name: str, **fixed: Any) -> Run:
+    """Runs a method of `zo_gym.PEERS`, row by row; the option "delta" becomes eta = delta / d."""
+
+    def run(setup: Setup) -> Outcome:
+        family = setup.family
+        options = {key: value for key, value in setup.options.items() if key != "delta"} | fixed
+        if "delta" in setup.options:
+            options["learning_rate"] = setup.options["delta"] / family.dim
+        rows = [_run_peer(setup, name, row, options) for row in range(family.size)]
+        return join(rows)
+
+    return run
+
+
+def _run_peer(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> Outcome:
+    family, budget = subset(setup.family, [row]), setup.task.budget
+    oracle = Oracle(family, 1, budget=budget)
+    (generator,) = direction_generators(setup.seeds[row : row + 1], family.device)
+    x0 = starts_of(family)[0]
+    track = Track(family, budget)
+    best_x, best_f = x0, float("inf")
+
+    def evaluate(points: Tensor) -> Tensor:
+        nonlocal best_x, best_f
+        values = oracle(points[None])[0]
+        least = int(values.argmin())
+        if values[least].item() < best_f:
+            best_x, best_f = points[least].clone(), values[least].item()
+            track.add(int(oracle.queries[0]), [best_f], best_x[None])
+        return values
+
+    run_peer(name, evaluate, x0, generator, **options)
+    track.add(int(oracle.queries[0]), [best_f])
+    return track.finish(best_x[None])
+
+
+_ETA = {"delta": DELTAS}
+
+
+def lstm_file(folder: Path) -> Path:
+    """Where the weights of ZO-LSTM for a task are kept among its results."""
+    return folder / "zo-lstm" / "weights.safetensors"
+
+
+def train_lstm(task: Task, folder: Path) -> None:
+    """Train ZO-LSTM on the task's training rows, unless its weights are there."""
+    file = lstm_file(folder)
+    if not file.is_file():
+        save_optimizer(meta_train(task.family("train"), task.family("validation"), task.lstm, seed=0), file)
+
+
+def _run_lstm(setup: Setup) -> Outcome:
+    return run_own(setup, "zo-lstm", weights=lstm_file(setup.folder))
+
+
+def _lstm_queries(task: Task, folder: Path) -> int:
+    return int(load_optimizer(lstm_file(folder)).record["queries"])
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "zo-sgd": Contestant("ZO-SGD (ZO-GS)", "paper", own("zo-sgd"), _ETA),
+    "guided-es": Contestant("Guided ES", "paper", own("guided-es", estimator="forward", num_directions=20), _ETA),
+    "zo-lstm": Contestant("ZO-LSTM", "paper", _run_lstm, prepare=train_lstm, training_queries=_lstm_queries),
+    "zo-sgd-q1": Contestant("ZO-SGD, q = 1", "control", own("zo-sgd-q1"), _ETA),
+    "zo-sgd-sphere": Contestant("ZO-SGD, sphere", "control", own("zo-sgd-sphere"), _ETA),
+    "rand-ada": Contestant("random direction, adaptive step", "control", own("rand-ada")),
+    "zo-sign": Contestant("ZO-signSGD", "further", own("zo-sign"), _ETA),
+    "zo-adam": Contestant("ZO-Adam", "further", own("zo-adam"), _ETA),
+    "zo-adamm": Contestant("ZO-AdaMM", "further", own("zo-adamm"), _ETA),
+    "history-rgf": Contestant("history-prior RGF", "further", own("history-rgf"), _ETA),
+    "zo-svrg": Contestant("ZO-SVRG", "further", peer("zo-svrg"), _ETA),
+    "cma-es": Contestant("CMA-ES", "peer", peer("cma-es"), {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4),
+    "l-bfgs-b": Contestant("L-BFGS-B, finite differences", "peer", peer("l-bfgs-b")),
+    "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA),
+    "true-gradient-ada": Contestant(
+        "true gradient direction, adaptive step",
+        "reference",
+        own("true-gradient", update="adaptive", learning_rate=1.0),
+    ),
+}
+"""The methods of this package and the peers. ZO-RL is added by who can build its agents."""

@@ -1,0 +1,276 @@
+"""The runner: every contestant on every task, one small result file per method, problem and seed; resumable.
+
+Finished files are skipped, so an interrupted run goes on where it stopped. The unit of work is what advances as one
+batch: all seeds of a problem, or, for methods that run row by row, one seed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from zo_gym.bench.contestants import Contestant, Setup
+from zo_gym.bench.minimum import minimum_file, store_minimum
+from zo_gym.bench.records import Record, path_of, save_record
+from zo_gym.bench.tasks import FIRST_SEED, Task
+from zo_gym.bench.tracks import Outcome
+from zo_gym.bench.tune import tuned_options
+from zo_gym.family import subset
+from zo_gym.files import provenance
+from zo_gym.registry import lookup
+
+MINIMUM = "minimum"
+"""The job that is no contestant: the least f that is known of a classification problem."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where a worker process finds tasks and contestants: modules are imported by name, functions do not travel.
+
+    Attributes:
+        module: Dotted name of a module with a dict `CONTESTANTS`.
+        tasks: Dotted name of a dict of `Task`, "module:attribute".
+    """
+
+    module: str = "zo_gym.bench.contestants"
+    tasks: str = "zo_gym.bench.tasks:TASKS"
+
+    def contestants(self) -> Mapping[str, Contestant]:
+        """Its contestants."""
+        found: Mapping[str, Contestant] = importlib.import_module(self.module).CONTESTANTS
+        return found
+
+    def all_tasks(self) -> Mapping[str, Task]:
+        """Its tasks."""
+        module, _, attribute = self.tasks.partition(":")
+        found: Mapping[str, Task] = getattr(importlib.import_module(module), attribute)
+        return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker does without interruption: prepare a contestant, or run it on these rows.
+
+    Attributes:
+        task: Its name.
+        method: The contestant's name.
+        rows: Which rows; empty for preparing.
+    """
+
+    task: str
+    method: str
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker reports.
+
+    Attributes:
+        job: What it has done.
+        process: Its process.
+        kibibytes: The most memory that the process has taken so far.
+    """
+
+    job: Job
+    process: int
+    kibibytes: int
+
+
+def jobs_of(table: Table, tasks: Sequence[str], methods: Sequence[str], folder: Path) -> list[list[Job]]:
+    """What is left to do, in two waves: preparing, and runs that need none; then the runs that wait for it.
+
+    Raises:
+        ValueError: Unknown task or method.
+    """
+    contestants = table.contestants()
+    chosen = [lookup(table.all_tasks(), name, "task") for name in tasks]
+    for method in methods:
+        lookup(contestants, method, "method")
+    first: dict[Job, None] = {}  # an ordered set
+    now: list[Job] = []
+    later: list[Job] = []
+    for task in chosen:
+        if task.kind == "classification" and not minimum_file(folder / task.name).is_file():
+            first[Job(task.name, MINIMUM)] = None
+        for method in methods:
+            missing = _missing(task, method, folder)
+            if not missing:
+                continue
+            contestant, waits = contestants[method], False
+            for source in (contestant.needs, method):
+                if source is not None and _must_prepare(contestants[source], task):
+                    first[Job(task.name, source)] = None
+                    waits = True
+            whole = contestant.batched or task.kind == "attack"
+            chunks = [missing] if whole else [(row,) for row in missing]
+            (later if waits else now).extend(Job(task.name, method, rows) for rows in chunks)
+    return [wave for wave in ([*first, *now], later) if wave]
+
+
+def _must_prepare(contestant: Contestant, task: Task) -> bool:
+    one_by_one = not contestant.batched and task.kind == "classification"
+    return contestant.prepare is not None or (one_by_one and bool(contestant.search))
+
+
+def _missing(task: Task, method: str, folder: Path) -> tuple[int, ...]:
+    """The rows without a result."""
+    first = FIRST_SEED["test"]
+    rows = range(task.sizes["test"])
+    if task.kind == "attack":
+        return () if path_of(folder, task.name, method, first).is_file() else tuple(rows)
+    return tuple(row for row in rows if not path_of(folder, task.name, method, first + row).is_file())
+
+
+def work(table: Table, job: Job, folder: Path) -> Done:
+    """Do one job in this process."""
+    torch.set_num_threads(1)
+    task, place = table.all_tasks()[job.task], folder / job.task
+    if job.method == MINIMUM:
+        store_minimum(task, place)
+    elif not job.rows:
+        contestant = table.contestants()[job.method]
+        if contestant.prepare is not None:
+            contestant.prepare(task, place)
+        if not contestant.batched:
+            tuned_options(job.method, table.contestants(), task, place)
+    else:
+        for record in _run(table, task, job, place):
+            save_record(folder, record)
+    return Done(job, os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _run(table: Table, task: Task, job: Job, place: Path) -> list[Record]:
+    contestant = table.contestants()[job.method]
+    options = tuned_options(job.method, table.contestants(), task, place)
+    seeds = tuple(FIRST_SEED["test"] + row for row in job.rows)
+    started = time.perf_counter()
+    setup = Setup(task, subset(task.family("test"), job.rows), seeds, options, place)
+    outcome = contestant.run(setup)
+    meta = {
+        "label": contestant.label,
+        "group": contestant.group,
+        "order": list(table.contestants()).index(job.method),
+        "options": options,
+        "seconds": time.perf_counter() - started,
+        "rows_in_batch": len(job.rows),
+        "dim": setup.family.dim,
+        "training_queries": contestant.training_queries(task, place),
+        "budget": task.budget,
+        "smoothing": task.smoothing,
+        "date": time.strftime("%Y-%m-%d"),
+        **provenance(),
+    }
+    return records_of(task, job.method, outcome, meta, seeds)
+
+
+def records_of(task: Task, method: str, outcome: Outcome, meta: dict[str, Any], seeds: Sequence[int]) -> list[Record]:
+    """The runs as files: one for all images of an attack, one a seed of a classification problem."""
+    if task.kind == "attack":
+        victim, pictures = gallery_of(task, outcome)
+        meta, outcome = {**meta, "victim": victim}, outcome._replace(extras=outcome.extras | pictures)
+    whole = Record(
+        task.name, method, seeds[0], outcome.queries, outcome.best, outcome.cosine, outcome.spent, outcome.extras, meta
+    )
+    if task.kind == "attack":
+        return [whole]
+    return [_row_of(whole, row, seed) for row, seed in enumerate(seeds)]
+
+
+def _row_of(record: Record, row: int, seed: int) -> Record:
+    only = slice(row, row + 1)
+    return replace(
+        record,
+        seed=seed,
+        best=record.best[only],
+        cosine=None if record.cosine is None else record.cosine[only],
+        spent=record.spent[only],
+        extras={name: values[only] for name, values in record.extras.items()},
+    )
+
+
+def gallery_of(task: Task, outcome: Outcome) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Which victim it was, and what a gallery shows: both images, their labels and the victim's confidences."""
+    attack = task.attack("test")
+    predicted, confidence = attack.predict(outcome.best_x)
+    _, before = attack.predict(attack.images)
+    arrays = {
+        "original": attack.images.float(),
+        "final_x": outcome.best_x.float().clamp(0.0, 1.0),
+        "label": attack.labels,
+        "predicted": predicted,
+        "confidence_before": before,
+        "confidence_after": confidence,
+    }
+    victim = {"accuracy": attack.victim.accuracy, "sha256": attack.victim.sha256}
+    return victim, {name: value.cpu().numpy() for name, value in arrays.items()}
+
+
+def run_all(
+    table: Table,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    folder: Path,
+    executor: Executor,
+    *,
+    progress: bool = True,
+) -> int:
+    """Do what is left to do.
+
+    Args:
+        table: Tasks and contestants.
+        tasks: Names.
+        methods: Names.
+        folder: Where results are and go.
+        executor: Runs the jobs, e.g. what `worker_pool` returns.
+        progress: Show a bar, one unit a job, with the time that is left.
+
+    Returns:
+        Bytes: the sum of the greatest memory that each worker process took.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C, after the jobs in progress have ended (a second Ctrl-C does not wait for them).
+        Exception: The first that a job raised; what other jobs in progress finish is kept.
+    """
+    waves = jobs_of(table, tasks, methods, folder)
+    memory: dict[int, int] = {}
+    with tqdm(total=sum(map(len, waves)), unit="job", disable=not progress, smoothing=0.05) as bar:
+        for wave in waves:
+            pending = {executor.submit(work, table, job, folder) for job in wave}
+            try:
+                while pending:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        finished: Done = future.result()
+                        memory[finished.process] = finished.kibibytes
+                        bar.set_postfix_str(f"{finished.job.task} {finished.job.method}")
+                        bar.update()
+            except BaseException:
+                left = [future for future in pending if not future.cancel()]
+                bar.write(f"Finishing the {len(left)} job(s) in progress; press Ctrl-C again to stop at once.")
+                wait(left)
+                raise
+    return 1024 * sum(memory.values())
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that leave Ctrl-C to their parent."""
+    context = multiprocessing.get_context("spawn")  # forking after torch has started threads can hang
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

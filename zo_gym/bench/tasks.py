@@ -1,0 +1,108 @@
+"""The paper's problems as experiments: which starts or images to report on, to tune on, and to learn from.
+
+Every task is a `Family`: the attack on each of 50 images, or one classification problem from each of 10 starts. So one
+runner serves both, and all rows advance as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+
+from zo_gym.base import Family, Problem
+from zo_gym.meta_train import MetaTraining
+from zo_gym.problems import make_problem
+from zo_gym.problems.attack import Attack, attack_on
+from zo_gym.rng import make_generator, seed_sequence
+
+Role = Literal["test", "tuning", "train", "validation"]
+
+FIRST_SEED: dict[Role, int] = {"test": 0, "tuning": 100, "train": 1000, "validation": 2000}
+"""Starts of a classification task: nothing is chosen on the seeds that are reported."""
+SPLIT: dict[Role, str] = {"test": "test", "tuning": "train", "train": "train", "validation": "validation"}
+"""Images of an attack: baselines are tuned on images that learned methods train on."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem of section 4.
+
+    Attributes:
+        name: A key of `zo_gym.PROBLEMS` or of `zo_gym.problems.FAMILIES`.
+        kind: "classification": rows are starts, one result file each; "attack": rows are images, one file for all.
+        sizes: How many rows each role has.
+        budget: Queries a row may spend.
+        smoothing: mu.
+        lstm: How ZO-LSTM is trained for it.
+    """
+
+    name: str
+    kind: Literal["classification", "attack"]
+    sizes: dict[Role, int]
+    budget: int = 5000
+    smoothing: float = 0.01
+    lstm: MetaTraining = field(default_factory=MetaTraining)
+
+    def attack(self, role: Role, size: int | None = None) -> Attack:
+        """The first `size` images of a role (None: all of them), with what a gallery shows of them."""
+        return attack_on(self.name.removesuffix("_attack"), split=SPLIT[role], size=size or self.sizes[role])
+
+    def family(self, role: Role, size: int | None = None) -> Family:
+        """The first `size` rows of a role (None: all of them), each with its start fixed."""
+        count = self.sizes[role] if size is None else size
+        if self.kind == "attack":
+            images = self.attack(role, count).family
+            return with_starts(images, [images.initial(i, start_generator(i)) for i in range(count)])
+        first = FIRST_SEED[role]
+        return from_starts(make_problem(self.name), range(first, first + count))
+
+
+def start_generator(seed: int) -> torch.Generator:
+    """What `zo_gym.minimize(seed=seed)` draws a problem's start from."""
+    return make_generator(int(seed_sequence(seed).generate_state(3)[0]))
+
+
+def from_starts(problem: Problem, seeds: Sequence[int]) -> Family:
+    """One problem from several starts: instance i begins where `minimize(problem, seed=seeds[i])` does."""
+    gradient = problem.gradient
+    family = Family(
+        name=problem.name,
+        dim=problem.dim,
+        size=len(seeds),
+        fun=lambda points, instances: problem.fun(points.flatten(0, 1)).view(points.shape[:2]),
+        initial=lambda instance, generator: problem.initial(generator),
+        gradient=None if gradient is None else lambda x, instances: gradient(x),
+        shape=problem.shape,
+        dtype=problem.dtype,
+        device=problem.device,
+    )
+    return with_starts(family, [problem.initial(start_generator(seed)) for seed in seeds])
+
+
+def with_starts(family: Family, starts: Sequence[torch.Tensor]) -> Family:
+    """The family with a fixed start (d,) for every instance, so that all methods begin at the same points."""
+    return replace(family, initial=lambda instance, generator: starts[instance].clone())
+
+
+def _classification(name: str, repeats: int, budget: int) -> Task:
+    return Task(name, "classification", {"test": repeats, "tuning": 3, "train": 20, "validation": 10}, budget)
+
+
+TASKS: dict[str, Task] = {
+    "heart_scale": _classification("heart_scale", 10, 5000),
+    "german.numer_scale": _classification("german.numer_scale", 10, 5000),
+    "a9a": _classification("a9a", 10, 5000),
+    "mnist_attack": Task("mnist_attack", "attack", {"test": 50, "tuning": 8, "train": 50, "validation": 20}),
+}
+"""`make paper`."""
+
+QUICK: dict[str, Task] = {
+    "heart_scale": _classification("heart_scale", 2, 2000),
+    "digits_attack": Task(
+        "digits_attack", "attack", {"test": 20, "tuning": 4, "train": 20, "validation": 10}, budget=2000
+    ),
+}
+"""`make paper-quick`: bundled or small data, minutes."""

@@ -1,0 +1,111 @@
+"""What runs leave behind while they go on: f against queries for every row, and what a report wants besides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.base import Family
+from zo_gym.bench.records import grid_of, on_grid
+
+
+class Outcome(NamedTuple):
+    """B finished runs on one grid of query counts, T of them."""
+
+    queries: np.ndarray
+    """The grid, (T,)."""
+    best: np.ndarray
+    """Least f at an iterate within so many queries, (B, T)."""
+    cosine: np.ndarray | None
+    """cos(g, grad f) of the last step, (B, T), NaN where there was none; None if it was not measured."""
+    spent: np.ndarray
+    """Queries of each run, (B,)."""
+    best_x: Tensor
+    """(B, d)."""
+    extras: dict[str, np.ndarray]
+    """Further arrays with leading dimension B."""
+
+
+class Track:
+    """Curves of B rows that advance together, row b on instance b.
+
+    Args:
+        family: What is minimised; its `measure`, where there is one, is looked at after every step, uncounted.
+        budget: Queries that the curves reach to.
+    """
+
+    def __init__(self, family: Family, budget: int) -> None:
+        self.family = family
+        self.budget = budget
+        self._instances = torch.arange(family.size, device=family.device)
+        self._grid = grid_of(budget)
+        self._reached = 0
+        self._queries: list[int] = []
+        self._best: list[np.ndarray] = []
+        self._cosine: list[np.ndarray] = []
+        self._success_at = np.full(family.size, -1, dtype=np.int64)
+
+    def add(self, queries: int, best_f: Any, x: Tensor | None = None, cosine: Any = None) -> None:
+        """One step of all rows.
+
+        Args:
+            queries: Spent so far by each row.
+            best_f: Least f at an iterate so far, (B,).
+            x: The iterates (B, d), for the family's measures.
+            cosine: cos(g, grad f) of the step, (B,); None where it was not measured: the last one stands.
+        """
+        self._queries.append(queries)
+        self._best.append(_array(best_f))
+        self._cosine.append(np.full(self.family.size, math.nan) if cosine is None else _array(cosine))
+        if x is not None and self.family.measure is not None and (self._success_at < 0).any():
+            success = self.family.measure(x, self._instances)["success"].cpu().numpy() > 0
+            self._success_at[success & (self._success_at < 0)] = queries
+
+    def wants_cosine(self, queries: int) -> bool:
+        """Is this step the first to reach a new point of the grid? Others need not look at the true gradient."""
+        reached = int(np.searchsorted(self._grid, queries, side="right"))
+        new, self._reached = reached > self._reached, reached
+        return new
+
+    def finish(self, best_x: Tensor, extras: dict[str, np.ndarray] | None = None) -> Outcome:
+        """The runs so far, which ended with these best iterates (B, d)."""
+        grid = self._grid
+        best = on_grid(grid, self._queries, np.stack(self._best, axis=1))
+        seen = np.stack(self._cosine, axis=1)
+        at = np.flatnonzero(~np.isnan(seen).all(axis=0))
+        cosine = None
+        if at.size:
+            known_at = np.array(self._queries)[at]
+            cosine = np.where(grid < known_at[0], math.nan, on_grid(grid, known_at, seen[:, at]))
+        spent = np.full(self.family.size, self._queries[-1], dtype=np.int64)
+        return Outcome(grid, best, cosine, spent, best_x, {**self._measured(best_x), **(extras or {})})
+
+    def _measured(self, best_x: Tensor) -> dict[str, np.ndarray]:
+        if self.family.measure is None:
+            return {}
+        measured = self.family.measure(best_x, self._instances)
+        return {name: value.cpu().numpy() for name, value in measured.items()} | {"success_at": self._success_at}
+
+
+def join(outcomes: Sequence[Outcome]) -> Outcome:
+    """The runs of all of them, in order."""
+    first = outcomes[0]
+    cosines = [o.cosine for o in outcomes if o.cosine is not None]
+    return Outcome(
+        first.queries,
+        np.concatenate([o.best for o in outcomes]),
+        np.concatenate(cosines) if len(cosines) == len(outcomes) else None,
+        np.concatenate([o.spent for o in outcomes]),
+        torch.cat([o.best_x for o in outcomes]),
+        {name: np.concatenate([o.extras[name] for o in outcomes]) for name in first.extras},
+    )
+
+
+def _array(values: Any) -> np.ndarray:
+    array: np.ndarray = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return array.astype(np.float64)

@@ -1,0 +1,40 @@
+"""History prior: the last gradient estimate is itself the first direction to try again."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from zo_gym.base import Estimate, Generators, Sampler, State
+from zo_gym.directions import unit
+from zo_gym.rng import normal
+
+
+def history() -> Sampler:
+    """u_1 = sqrt(d) g / |g| with g the last estimate, u_2, ..., u_q ~ N(0, I).
+
+    Gradients of neighbouring iterates resemble each other, so g is a guess of the next one. Together with estimator
+    `span`, which projects grad f on the span of the directions, this is History-PRGF: what the last step learned
+    about the gradient is measured anew and completed by q - 1 random directions.
+
+    Until there is an estimate other than 0, u_1 is random, too. With q = 1 it always is: a prior on its own would keep
+    x on one line for ever. (The authors do not count the prior: their q is ours less 1.)
+
+    Reference: Cheng et al. (2021), "On the convergence of prior-guided zeroth-order optimization algorithms",
+    History-PRGF.
+    """
+
+    def sample(last: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
+        u = normal(generators, (q, x.shape[1]), like=x)
+        if q == 1:
+            return u, last
+        known = last.ne(0).any(1, keepdim=True)  # (B, 1)
+        first = torch.where(known, math.sqrt(x.shape[1]) * unit(last), u[:, 0])
+        return torch.cat([first.unsqueeze(1), u[:, 1:]], dim=1), last
+
+    def observe(last: State, estimate: Estimate, move: Tensor) -> State:
+        return estimate.gradient.clone()
+
+    return Sampler(torch.zeros_like, sample, observe)

@@ -1,0 +1,67 @@
+"""QueryRNN: directions stretched, coordinate by coordinate, as a network learned to."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from zo_gym.base import Estimate, Generators, Sampler, State
+from zo_gym.rng import normal
+from zo_gym.rnn import Memory, Weights, network_of, no_memory
+
+
+class QueryState(NamedTuple):
+    """What a row carries: the network's memory and its last word."""
+
+    memory: Memory
+    signal: Tensor
+    """s, (B, d): the network's output for the next step; 0 at the start, where every scale is 1."""
+
+
+def query_rnn(weights: Weights = None, probability: float = 0.5) -> Sampler:
+    """u = |sigma| N(0, I) with sigma = (s + 1) sqrt(d) / |s + 1| and s = RNN(last g, last move); sometimes N(0, I).
+
+    E|u|^2 = d as for every sampler here. The network advances in `observe`, so that the scales of the next step are
+    known before it is sampled: `scale`.
+
+    A network whose weights require gradients is differentiated through; a loaded one builds no graph. Memory: 21
+    numbers per coordinate.
+
+    Args:
+        weights: A trained optimizer, its file, or its query network. None: untrained, which is all but isotropic.
+        probability: Of the learned scales, in [0, 1], drawn for each row and step; else the step's directions are
+            N(0, I). The source uses 1 in training and 0.5 thereafter.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: An argument is not as described.
+
+    Reference: Ruan et al. (2019), section 3.2.
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability must be in [0, 1], got {probability}.")
+    network = network_of(weights, "query")
+
+    def init(x: Tensor) -> State:
+        return QueryState(no_memory(x), torch.zeros_like(x))
+
+    def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
+        z = normal(generators, (q, x.shape[1]), like=x)
+        coins = [torch.rand((), generator=g, device=g.device) < probability for g in generators]  # in [0, 1)
+        scales = torch.where(torch.stack(coins).unsqueeze(1), _scale(state, x), 1.0)  # (B, d)
+        return scales.unsqueeze(1) * z, state
+
+    def observe(state: State, estimate: Estimate, move: Tensor) -> State:
+        signal, memory = network(torch.stack([estimate.gradient, move], dim=-1), state.memory)
+        return QueryState(memory, signal)
+
+    return Sampler(init, sample, observe, _scale)
+
+
+def _scale(state: State, x: Tensor) -> Tensor:
+    """|sigma|, (B, d)."""
+    stretched = state.signal + 1
+    length = torch.linalg.vector_norm(stretched, dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    return math.sqrt(x.shape[1]) * stretched.abs() / length
