@@ -5,13 +5,15 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install train test check format bench clean
+.PHONY: help install train test check format bench paper paper-quick clean
 
 help:
 	@echo "make train   train DDPG on the default problem and print the comparison (ARGS='--seed 1 ...')"
 	@echo "make test    run the tests (ARGS='tests/test_env.py -k seed')"
 	@echo "make check   formatting, lint and types"
 	@echo "make bench   speed, as ratios measured within one run"
+	@echo "make paper   the paper's experiments, figures 4-6 and tables, into results/paper; resumable, about an hour"
+	@echo "make paper-quick   the same chain on small problems, in minutes, with checks of the outcome"
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +39,12 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m agents.speed $(ARGS)
+
+paper: $(STAMP)
+	$(BIN)/python -m agents.paper $(ARGS)
+
+paper-quick: $(STAMP)
+	$(BIN)/python -m agents.paper --quick $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -154,11 +154,19 @@ def policy_folder(folder: Path, name: str) -> Path:
 
 
 def zo_rl(
-    name: str, label: str, algo: str, preset: Preset, *, group: Group = "paper", on_lstm: bool = False
+    name: str,
+    label: str,
+    algo: str,
+    preset: Preset,
+    *,
+    group: Group = "paper",
+    on_lstm: bool = False,
+    borrows: str | None = None,
 ) -> Contestant:
     """Algorithm 2 with this agent: online on classification, trained before on an attack.
 
-    On an attack its step is ZO-SGD's tuned one: behind the shut gate it is ZO-SGD plus one probe.
+    On an attack its step is ZO-SGD's tuned one: behind the shut gate it is ZO-SGD plus one probe. `borrows` names the
+    contestant whose tuned step it takes on classification.
     """
     adaptive = preset.update == "adaptive" or on_lstm
 
@@ -187,14 +195,14 @@ def zo_rl(
         label,
         group,
         run,
-        {} if adaptive else {"delta": COARSE},
+        {"delta": COARSE} if not (adaptive or borrows) else {},
         FINER,
         tuning_rows=2,
         tuning_share=0.4,  # an agent's run takes about a minute
         prepare=prepare,
-        needs="zo-lstm" if on_lstm else None,
+        needs="zo-lstm" if on_lstm else borrows,
         batched=False,
-        attack_options_of=None if adaptive else "zo-sgd",
+        borrows={} if adaptive else {"attack": "zo-sgd", **({"classification": borrows} if borrows else {})},
         training_queries=lambda task, folder: _training_queries(task) if task.kind == "attack" else 0,
     )
 
@@ -209,15 +217,14 @@ _PAPER, _DEFAULT = PRESETS["paper"], PRESETS["default"]
 CONTESTANTS: dict[str, Contestant] = {
     **core.CONTESTANTS,
     "zo-rl": zo_rl("zo-rl", "ZO-RL (DDPG)", "ddpg", _PAPER),
-    "zo-rl-td3": zo_rl("zo-rl-td3", "ZO-RL (TD3)", "td3", _PAPER),
+    "zo-rl-td3": zo_rl("zo-rl-td3", "ZO-RL (TD3)", "td3", _PAPER, borrows="zo-rl"),
     "zo-rl-lstm": zo_rl("zo-rl-lstm", "ZO-RL-LSTM", "ddpg", _PAPER, on_lstm=True),
     "zo-rl-frozen": Contestant(
         "untrained actor, same gate",
         "control",
         frozen("ddpg", _PAPER),
-        {"delta": COARSE},
-        FINER,
-        attack_options_of="zo-sgd",
+        needs="zo-rl",
+        borrows={"attack": "zo-sgd", "classification": "zo-rl"},
     ),
     "zo-rl-default": zo_rl("zo-rl-default", "ZO-RL, our preset", "ddpg", _DEFAULT, group="further"),
     "zo-rl-default-frozen": Contestant("untrained actor, our preset", "control", frozen("ddpg", _DEFAULT)),

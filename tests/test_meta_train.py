@@ -119,9 +119,9 @@ def test_derivative_of_an_unroll_is_exact_where_f_is_linear(which: str) -> None:
 
     def loss() -> Tensor:
         threads = run_of(linear(), method, 5)
-        return sum(t * thread.iterate.fx.mean() for t, thread in enumerate(threads)) + 0.1 * sum(
-            thread.sampler.signal.square().sum() for thread in threads
-        )
+        values = torch.stack([t * thread.iterate.fx.mean() for t, thread in enumerate(threads)])
+        said = torch.stack([thread.sampler.signal for thread in threads])
+        return values.sum() + 0.1 * said.square().sum()
 
     exact, measured = drift(update if which == "update" else query, loss)
     assert abs(exact) > 0.01

@@ -60,7 +60,8 @@ class Problem:
         dim: d, the number of variables.
         fun: Points (m, d) -> values (m,), dtype and device as below. A row's value must not depend on the other rows.
         initial: One generator -> one start (d,).
-        gradient: Points (m, d) -> gradients (m, d), for diagnostics only; a method never sees it. None if unknown.
+        gradient: Points (m, d) -> gradients (m, d), for diagnostics; of all methods only the reference "true-gradient"
+            sees it. None if unknown.
         minimum: Least known value of f, or None.
         shape: The image behind the vector, e.g. (28, 28); None for a plain vector.
         dtype: Floating type of x, f and the estimates; float64 unless the user chose otherwise.

@@ -69,7 +69,7 @@ class Contestant:
         prepare: Makes what `run` needs besides, e.g. learned weights, for (task, folder); None where nothing is needed.
         needs: Name of another contestant whose `prepare` this one's run needs too.
         batched: All rows advance as one batch; else each row is a run, and a file, of its own.
-        attack_options_of: Name of the contestant whose tuned options are used on attacks instead of a search.
+        borrows: Kind of task -> the contestant whose tuned options are taken there instead of a search.
         training_queries: Queries that were spent before the run, of (task, folder).
     """
 
@@ -83,7 +83,7 @@ class Contestant:
     prepare: Callable[[Task, Path], None] | None = None
     needs: str | None = None
     batched: bool = True
-    attack_options_of: str | None = None
+    borrows: Mapping[str, str] = field(default_factory=dict)
     training_queries: Callable[[Task, Path], int] = lambda task, folder: 0
 
 

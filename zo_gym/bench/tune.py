@@ -24,8 +24,8 @@ def tuned_options(name: str, contestants: Mapping[str, Contestant], task: Task, 
         ValueError: Every value failed.
     """
     contestant = contestants[name]
-    if task.kind == "attack" and contestant.attack_options_of is not None:
-        return tuned_options(contestant.attack_options_of, contestants, task, folder)
+    if task.kind in contestant.borrows:
+        return tuned_options(contestant.borrows[task.kind], contestants, task, folder)
     if not contestant.search:
         return {}
     ((option, coarse),) = contestant.search.items()
