@@ -192,7 +192,9 @@ class Trajectory(BaseCallback):
 
     def _on_step(self) -> bool:
         report = adapter_of(self.training_env).batch_info
-        self._keep({name: values[0] for name, values in report.items()}, env_of(self.training_env).true_cosine())
+        ended = bool(self.locals["dones"][0])  # the row has begun anew: its estimate is gone
+        cosine = None if ended else env_of(self.training_env).true_cosine()
+        self._keep({name: values[0] for name, values in report.items()}, cosine)
         return True
 
     def _keep(self, report: Mapping[str, Any], cosine: np.ndarray | None) -> None:

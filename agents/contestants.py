@@ -118,13 +118,11 @@ def follow(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: flo
         ended = terminated | truncated
         x, now = env.x, env.best_x
         cosine = env.true_cosine() if lead.wants_cosine(int(info["queries"].max())) else None
-        for row in np.flatnonzero(running & ~ended).tolist():
+        for row in np.flatnonzero(running).tolist():
+            report = info["final_info"] if ended[row] else info
+            known = None if cosine is None or ended[row] else cosine[row : row + 1]  # an ended row has begun anew
             best_x[row] = now[row]
-            known = None if cosine is None else cosine[row : row + 1]
-            tracks[row].add(int(info["queries"][row]), info["best_f"][row : row + 1], x[row : row + 1], known)
-        for row in np.flatnonzero(running & ended).tolist():  # its last step: the row has already begun anew
-            last = info["final_info"]
-            tracks[row].add(int(last["queries"][row]), last["best_f"][row : row + 1])
+            tracks[row].add(int(report["queries"][row]), report["best_f"][row : row + 1], x[row : row + 1], known)
         running &= ~ended
     return join([track.finish(best_x[row : row + 1]) for row, track in enumerate(tracks)])
 

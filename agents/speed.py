@@ -170,15 +170,15 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
     for problem, bar, calls in (("breast_cancer", ">= 8", 10), ("quadratic", ">= 50", 100)):
         gain = rows * ratios(scalar_step(problem, 300), vector_step(problem, rows, calls), n)
         add(f"env-steps/s, {rows} rows / scalar, {problem}", gain, bar)
-    problem = make_problem(args.overhead_problem)
-    outside = share_outside(problem, OVERHEAD_BUDGET)
+    watched = make_problem(args.overhead_problem)
+    outside = share_outside(watched, OVERHEAD_BUDGET)
     outside()
     add(
         f"ZO-SGD on {args.overhead_problem}: share of time outside f",
         np.array([outside() for _ in range(n)]),
         "<= 0.30",
     )
-    write_text(args.out / "profile.txt", profile(problem, OVERHEAD_BUDGET))
+    write_text(args.out / "profile.txt", profile(watched, OVERHEAD_BUDGET))
     pace = ratios(training_on_nothing(args.training_steps), training(args.training_steps), max(3, n // 3))
     add("training steps/s / same agent on a do-nothing env", pace, ">= 0.85")
     return results

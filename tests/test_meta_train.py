@@ -233,7 +233,7 @@ def test_record_counts_every_query(black_box: bool) -> None:
         train.family(gradient=None) if black_box else train.family(), validation.family(), config, seed=0
     ).record
     unrolls = (2 + 2) * 2 * 2  # epochs, unrolls an epoch, rows
-    assert record["training_queries"] == train.points
+    assert record["queries"] == train.points + validation.points
     assert train.points == unrolls * (1 + 7 * (Q + 1) + (2 * D * (1 + 7) if black_box else 0))
     assert record["validation_queries"] == validation.points == (3 + 3) * 2 * (1 + 7 * (Q + 1))
     assert train.seen == {0, 1, 2}
@@ -277,6 +277,14 @@ def test_a_stage_that_makes_things_worse_is_undone() -> None:
     assert min(losses[1:]) > 1e3 * losses[0]
     for ours, theirs in zip(wrecked.update.parameters(), untouched.update.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_stage_without_progress_ends_when_patience_does(patience: int) -> None:
+    """Wrecked by the first epoch, as above: `patience` epochs follow the start, of 8 allowed."""
+    config = replace(TINY, update_learning_rate=1e3, update_epochs=8, query_epochs=0, patience=patience)
+    record = meta_train(Bowls().family(), Bowls().family(), config).record
+    assert len(record["validation_losses"]["update"]) == 1 + patience
 
 
 def test_penalty_keeps_what_the_query_network_says_small() -> None:
@@ -327,6 +335,7 @@ def test_starts_of_a_problem_are_its_instances() -> None:
     [
         ({"steps": 0}, ValueError, "steps must be >= 1, got 0"),
         ({"window": 1.5}, TypeError, "window must be an integer >= 1, got 1.5"),
+        ({"patience": -1}, ValueError, "patience must be >= 0, got -1"),
         ({"query_epochs": -1}, ValueError, "query_epochs must be >= 0, got -1"),
         ({"smoothing": 0.0}, ValueError, "smoothing must be a finite number > 0, got 0.0"),
         ({"penalty": -1.0}, ValueError, "penalty must be finite and >= 0, got -1"),
@@ -360,7 +369,7 @@ def test_command_line_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert record["settings"]["black_box"] == bool(options)
     printed = capsys.readouterr().out
     assert printed.count("epoch") == 4
-    assert f"Wrote {out} after {record['training_queries']} training queries." in printed
+    assert f"Wrote {out} after {record['queries']} queries." in printed
 
 
 def test_command_line_trains_a_family_on_one_split_and_judges_by_another(

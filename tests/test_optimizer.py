@@ -12,7 +12,11 @@ from zo_gym import METHODS, ObjectiveError, Optimizer, Oracle, Problem, make_pro
 from zo_gym.methods import build
 
 X0 = np.array([1.0, -2.0, 0.5])
-BLIND = [name for name, recipe in METHODS.items() if not recipe.needs_gradient and "rnn" not in recipe.sampler + recipe.update]
+BLIND = [
+    name
+    for name, recipe in METHODS.items()
+    if not recipe.needs_gradient and "rnn" not in recipe.sampler + recipe.update
+]
 """The methods that need nothing but values."""
 
 

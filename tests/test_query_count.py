@@ -17,7 +17,11 @@ from zo_gym.methods import build
 from zo_gym.oracle import RETRIES
 from zo_gym.step import cost
 
-BLIND = sorted(name for name, recipe in METHODS.items() if not recipe.needs_gradient and "rnn" not in recipe.sampler + recipe.update)
+BLIND = sorted(
+    name
+    for name, recipe in METHODS.items()
+    if not recipe.needs_gradient and "rnn" not in recipe.sampler + recipe.update
+)
 """The methods that need nothing but values."""
 stable = settings(max_examples=40, deadline=None, derandomize=True)
 

@@ -52,6 +52,7 @@ class MetaTraining:
         penalty: On the sum of the squares of QueryRNN's outputs, per step.
         clip: Largest size of an entry of the networks' gradients.
         validation_rows: Runs that the networks are judged by after an epoch.
+        patience: Epochs without a lower validation loss after which a stage ends early; 0: never (the source's).
         black_box: Measure gradients, 2 d queries a step and row, instead of asking the problem for them.
     """
 
@@ -68,6 +69,7 @@ class MetaTraining:
     penalty: float = 0.005
     clip: float = 1.0
     validation_rows: int = 10
+    patience: int = 0
     black_box: bool = False
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class MetaTraining:
             if item.type == "bool":
                 check_flag(item.name, value)
             elif item.type == "int":
-                check_integer(item.name, value, 0 if item.name.endswith("_epochs") else 1)
+                check_integer(item.name, value, 0 if item.name.endswith(("_epochs", "patience")) else 1)
             elif item.name == "penalty":
                 check_at_least(item.name, value, 0.0)
             else:
@@ -130,7 +132,7 @@ def meta_train(
     with the least mean f at the end are kept; those at the start of a stage compete, too.
 
     An unroll costs rows (1 + steps (q + 1)) queries, with `black_box` 2 d rows (1 + steps) more; a validation,
-    validation_rows (1 + steps (q + 1)). The result's `record` says how many they were.
+    validation_rows (1 + steps (q + 1)). The result's `record` has their sum.
 
     Args:
         train: What to learn from.
@@ -166,14 +168,15 @@ def meta_train(
     if config.query_epochs > 0:
         always, sometimes = (replace(drawn, sampler=query_rnn(query, p)) for p in (1.0, 0.5))
         losses["query"] = _stage("query", query, ground, exam, config, always, sometimes, report)
+    validation_queries = sum(len(stage) for stage in losses.values()) * config.validation_rows * budget
     record = {
         "train": train.name,
         "validation": validation.name,
         "dim": train.dim,
         "seed": seed,
         "settings": asdict(config),
-        "training_queries": ground.oracle.total,
-        "validation_queries": sum(len(stage) for stage in losses.values()) * config.validation_rows * budget,
+        "queries": ground.oracle.total + validation_queries,
+        "validation_queries": validation_queries,
         "validation_losses": losses,
     }
     return LSTMOptimizer(update, query if config.query_epochs > 0 else None, record)
@@ -226,6 +229,8 @@ def _stage(
             best = deepcopy(network.state_dict())
         losses.append(loss)
         report(EpochReport(name, epoch, loss, min(losses), ground.oracle.total))
+        if 0 < config.patience <= epoch - losses.index(min(losses)):
+            break
     network.load_state_dict(best)
     return losses
 
@@ -285,7 +290,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = tyro.cli(tyro.conf.OmitArgPrefixes[Arguments], args=arguments)
     optimizer = meta_train(*_find(chosen.problem), chosen.training, seed=chosen.seed, progress=_print)
     save_optimizer(optimizer, chosen.out)
-    print(f"Wrote {chosen.out} after {optimizer.record['training_queries']} training queries.")
+    print(f"Wrote {chosen.out} after {optimizer.record['queries']} queries.")
 
 
 def _find(name: str) -> tuple[Family | Problem, Family | Problem]:

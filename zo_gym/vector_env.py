@@ -17,6 +17,7 @@ from zo_gym.env import episode_generator, instances_of, spaces_of, to_tensor
 from zo_gym.mdp import MDPState
 from zo_gym.rows import leaves, with_leaves
 from zo_gym.settings import make_oracle, resolve
+from zo_gym.step import Iterate
 
 
 class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickle):
@@ -57,6 +58,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         self._seeds: list[int] = [-1] * self.num_envs
         self._generators: list[torch.Generator] = [torch.Generator()] * self.num_envs
         self._state: MDPState | None = None
+        self._last: Iterate | None = None
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -94,6 +96,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         self._state = None  # until the new episodes have begun
         self._generators = [episode_generator(self._stream(row), self.mdp) for row in range(self.num_envs)]
         self._state = process.initial(self.mdp, self.oracle, self._generators, np.arange(self.num_envs), instances)
+        self._last = self._state.iterate
         return process.observation(self.mdp, self.oracle, self._state), self._masked(
             process.info(self.mdp, self.oracle, self._state, None), np.ones(self.num_envs, dtype=bool)
         )
@@ -106,7 +109,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         before = self._state
         state, outcome = process.transition(self.mdp, self.oracle, self._generators, before, u)
         reward = process.reward(self.mdp, before, state)
-        self._state = state
+        self._state, self._last = state, state.iterate
         terminated = process.terminated(self.mdp, state)
         truncated = process.truncated(self.mdp, self.oracle, state) & ~terminated
         observation = process.observation(self.mdp, self.oracle, state)
@@ -135,18 +138,18 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
 
     @property
     def x(self) -> torch.Tensor:
-        """The iterates x_k in full precision, (num_envs, d)."""
-        return self._running().iterate.x.clone()
+        """The iterates after the last step in full precision, (num_envs, d); of a row that ended, its last one."""
+        return self._shown().x.clone()
 
     @property
     def best_x(self) -> torch.Tensor:
-        """Each row's iterate with the least f in its episode, (num_envs, d)."""
-        return self._running().iterate.best_x.clone()
+        """Each row's iterate with the least f in its episode, (num_envs, d); of a row that ended, the old episode's."""
+        return self._shown().best_x.clone()
 
-    def _running(self) -> MDPState:
-        if self._state is None:
+    def _shown(self) -> Iterate:
+        if self._last is None:
             raise ResetNeeded("There is no episode yet. Call reset() first.")
-        return self._state
+        return self._last
 
     def state_dict(self) -> dict[str, Any]:
         """Where all rows stand, their generators included, as tensors and plain values: nothing that runs on load.
@@ -174,6 +177,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         self._require_same_shape(state["tensors"], leaves(blank))
         self.oracle.load_state_dict(state["oracle"])
         self._state = with_leaves(blank, state["tensors"])
+        self._last = self._state.iterate
         self._seeds = list(state["seeds"])
         for row in range(self.num_envs):
             self._streams[row], _ = seeding.np_random(self._seeds[row])

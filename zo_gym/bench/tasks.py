@@ -44,7 +44,7 @@ class Task:
     sizes: dict[Role, int]
     budget: int = 5000
     smoothing: float = 0.01
-    lstm: MetaTraining = field(default_factory=MetaTraining)
+    lstm: MetaTraining = field(default_factory=lambda: MetaTraining(patience=3))
 
     def attack(self, role: Role, size: int | None = None) -> Attack:
         """The first `size` images of a role (None: all of them), with what a gallery shows of them."""
@@ -99,10 +99,16 @@ TASKS: dict[str, Task] = {
 }
 """`make paper`."""
 
+_QUICK_LSTM = MetaTraining(steps=60, unrolls=4, update_epochs=3, query_epochs=1)
+
 QUICK: dict[str, Task] = {
-    "heart_scale": _classification("heart_scale", 2, 2000),
+    "heart_scale": replace(_classification("heart_scale", 2, 2000), lstm=_QUICK_LSTM),
     "digits_attack": Task(
-        "digits_attack", "attack", {"test": 20, "tuning": 4, "train": 20, "validation": 10}, budget=2000
+        "digits_attack",
+        "attack",
+        {"test": 20, "tuning": 4, "train": 20, "validation": 10},
+        budget=2000,
+        lstm=_QUICK_LSTM,
     ),
 }
 """`make paper-quick`: bundled or small data, minutes."""
