@@ -1,17 +1,21 @@
-"""Methods by name: which sampler, estimator and update rule make up which algorithm, with usable defaults."""
+"""Methods by name: which sampler, estimator and update rule make up which algorithm, with usable defaults.
+
+Other packages add methods as entry points of the group "zo_gym.methods": functions (dim, **options) -> `Method`.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from zo_gym.base import Estimator, Objective, Sampler, UpdateRule
 from zo_gym.checks import check_directions
 from zo_gym.estimators import ESTIMATORS, span
-from zo_gym.registry import lookup
+from zo_gym.registry import lookup, reject_unknown
 from zo_gym.rnn import LSTMOptimizer, load_optimizer
 from zo_gym.samplers import SAMPLERS, true_gradient
 from zo_gym.updates import RULES
@@ -82,6 +86,21 @@ METHODS: dict[str, Recipe] = {
 }
 
 
+GROUP = "zo_gym.methods"
+"""Of entry points."""
+
+
+def installed_methods() -> dict[str, EntryPoint]:
+    """The methods that installed packages add, by name; "zo-rl" is one."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def require_method(name: str, others: Mapping[str, Any]) -> None:
+    """Raise ValueError unless there is a method of this name, here, among `others`, or in an installed package."""
+    if not (isinstance(name, str) and (name in METHODS or name in others)):
+        lookup({**METHODS, **others, **installed_methods()}, name, "method")
+
+
 def build(
     method: str,
     dim: int,
@@ -97,7 +116,7 @@ def build(
     """The named method at dimension `dim`, with any part replaced.
 
     Args:
-        method: A key of `METHODS`.
+        method: A key of `METHODS`, or of `installed_methods()`.
         dim: d.
         learning_rate: eta; None for the method's default. Only for an update rule given by name.
         num_directions: q >= 1; None for the method's default, lowered to d where the estimator is "span".
@@ -105,7 +124,7 @@ def build(
         estimator: Instead of the method's: a name or an `Estimator`.
         update: Instead of the method's: a name or an `UpdateRule`.
         weights: What the learned parts learned: a trained optimizer or its file; for "zo-lstm" and other uses of
-            "query_rnn" and "update_rnn", which need it, and for no other.
+            "query_rnn" and "update_rnn", which need it; for "zo-rl" the folder of a policy.
         gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method looks at it. Its
             evaluations are not queries.
 
@@ -114,6 +133,10 @@ def build(
         TypeError, ValueError: A name is unknown, a number out of range, weights are missing or out of place, or the
             gradient is missing.
     """
+    if method not in METHODS and method in (installed := installed_methods()):
+        given: dict[str, Any] = {"learning_rate": learning_rate, "num_directions": num_directions, "sampler": sampler}
+        given |= {"estimator": estimator, "update": update, "weights": weights}
+        return _build_installed(installed[method], dim, given)
     recipe = lookup(METHODS, method, "method")
     probing = _part(ESTIMATORS, estimator or recipe.estimator, "estimator", Estimator)
     if num_directions is not None:
@@ -135,6 +158,14 @@ def build(
         update=_part(RULES, rule, "update", UpdateRule, weights, eta),
         num_directions=q,
     )
+
+
+def _build_installed(entry: EntryPoint, dim: int, given: Mapping[str, Any]) -> Method:
+    factory = entry.load()
+    options = {name: value for name, value in given.items() if value is not None}
+    reject_unknown(options, set(inspect.signature(factory).parameters) - {"dim"}, f"method '{entry.name}'")
+    built: Method = factory(dim, **options)
+    return built
 
 
 def _part(table: Any, given: Any, kind: str, shape: type, weights: LSTMOptimizer | None = None, *values: float) -> Any:

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from zo_gym.base import BudgetError, ObjectiveError, Problem, Result, Trace
 from zo_gym.checks import check_integer
-from zo_gym.methods import METHODS, build
+from zo_gym.methods import build, require_method
 from zo_gym.optimizer import Optimizer
 from zo_gym.oracle import OnFailure, Oracle, worst_case
 from zo_gym.peers import PEERS, run_peer
 from zo_gym.problems.resolve import as_problem
-from zo_gym.registry import lookup
 from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.step import cost, require_budget
 
@@ -104,7 +103,7 @@ def minimize(
     """
     errors: Literal["raise", "nan"] = "raise" if on_failure == "raise" else "nan"
     problem = as_problem(fun, x0=x0, batched=batched, errors=errors, executor=executor)
-    lookup({**METHODS, **PEERS}, method, "method")
+    require_method(method, PEERS)
     start_seed, noise_seed, direction_seed = (int(s) for s in seed_sequence(seed).generate_state(3))
     noise = [make_generator(noise_seed, problem.device)]
     oracle = Oracle(problem, budget=budget, noise_std=noise_std, generators=noise, on_failure=on_failure)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Generators, ObjectiveError, Result, Trace
-from zo_gym.methods import METHODS, Method, build
+from zo_gym.methods import Method, build, require_method
 from zo_gym.oracle import Oracle
 from zo_gym.peers import PEERS
 from zo_gym.problems.blackbox import start_point
-from zo_gym.registry import lookup, reject_unknown
+from zo_gym.registry import reject_unknown
 from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.step import Iterate, Step, ask_step, begin, cost, require_smoothing
 
@@ -68,7 +68,7 @@ class Optimizer:
             reject_unknown(parts, (), "Optimizer with a Method")
             self._method = method
         else:
-            lookup({**METHODS, **PEERS}, method, "method")
+            require_method(method, PEERS)
             if method in PEERS:
                 raise ValueError(
                     f"method '{method}' runs its own loop and cannot be asked and told. Use zo_gym.minimize, or a "
