@@ -91,6 +91,16 @@ def test_an_interruption_keeps_what_is_finished(tmp_path: Path, monkeypatch: pyt
     assert load_all(tmp_path, "quadratic", "broken") == []
 
 
+def test_a_failure_does_not_end_the_others_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(setup: Setup) -> Outcome:
+        raise ObjectiveError("f overflowed")
+
+    monkeypatch.setitem(CONTESTANTS, "failing", Contestant("failing", "control", failing))
+    with pytest.raises(RuntimeError, match=r"1 job\(s\) failed.*failing on quadratic: ObjectiveError: f overflowed"):
+        run(tmp_path, ["quadratic"], ["failing", "rand-ada"])
+    assert len(load_all(tmp_path, "quadratic", "rand-ada")) == 3
+
+
 def test_methods_that_run_row_by_row_are_jobs_of_one_seed() -> None:
     table = Table("agents.contestants", "zo_gym.bench.tasks:TASKS")
     waves = jobs_of(table, ["heart_scale"], ["zo-rl", "zo-rl-lstm", "zo-sgd"], Path("nowhere"))
@@ -203,7 +213,7 @@ def test_values_are_carried_forward_to_the_grid() -> None:
 
 
 def test_the_least_known_f_of_the_quadratic_is_its_minimum(tmp_path: Path) -> None:
-    work(TABLE, Job("quadratic", MINIMUM), tmp_path)
+    assert work(TABLE, Job("quadratic", MINIMUM), tmp_path).failure == ""
     found = json.loads((tmp_path / "quadratic" / "minimum.json").read_text())
     assert len(found["runs"]) == 6
     assert abs(found["f_star"]) < 1e-6  # L-BFGS-B's default tolerance on f of order 1

@@ -82,10 +82,10 @@ def test_before_an_attack_the_agent_is_trained_on_other_images(tmp_path: Path) -
 
 @pytest.mark.parametrize("task", [BOWL, DIGITS], ids=lambda task: task.name)
 def test_zo_rl_lstm_learns_on_top_of_the_trained_networks(task: Task, tmp_path: Path) -> None:
-    work(TABLE, Job(task.name, "zo-lstm"), tmp_path)
+    assert work(TABLE, Job(task.name, "zo-lstm"), tmp_path).failure == ""
     assert lstm_file(tmp_path / task.name).is_file()
-    work(TABLE, Job(task.name, "zo-rl-lstm"), tmp_path)
-    work(TABLE, Job(task.name, "zo-rl-lstm", (0, 1)), tmp_path)
+    assert work(TABLE, Job(task.name, "zo-rl-lstm"), tmp_path).failure == ""
+    assert work(TABLE, Job(task.name, "zo-rl-lstm", (0, 1)), tmp_path).failure == ""
     assert _missing(task, "zo-rl-lstm", tmp_path) == ()
 
 

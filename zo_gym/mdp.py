@@ -177,7 +177,8 @@ def _close(
     sampler_state = mdp.sampler.observe(state.sampler, done.estimate, move)
     if mdp.settings.direction == "scaled":  # as an action: what the scales would turn into this direction
         assert mdp.sampler.scale is not None
-        direction = unit(direction / mdp.sampler.scale(state.sampler, x))
+        scale = mdp.sampler.scale(state.sampler, x)
+        direction = unit(direction / scale.clamp_min(torch.finfo(x.dtype).tiny))
     truth = gradient_of(mdp.problem, x, oracle.instances_of(rows)) if mdp.settings.diagnostics else None
     cos = None if truth is None else cosine(g, truth)
     return MDPState(done.iterate, g, move, gate, sampler_state), Outcome(direction, delta, rho, cos)

@@ -185,7 +185,7 @@ def _run_lstm(setup: Setup) -> Outcome:
 
 
 def _lstm_queries(task: Task, folder: Path) -> int:
-    return int(load_optimizer(lstm_file(folder)).record["training_queries"])
+    return int(load_optimizer(lstm_file(folder)).record["queries"])
 
 
 CONTESTANTS: dict[str, Contestant] = {

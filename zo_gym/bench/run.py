@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -83,11 +84,13 @@ class Done:
         job: What it has done.
         process: Its process.
         kibibytes: The most memory that the process has taken so far.
+        failure: What went wrong, if anything did.
     """
 
     job: Job
     process: int
     kibibytes: int
+    failure: str = ""
 
 
 def jobs_of(table: Table, tasks: Sequence[str], methods: Sequence[str], folder: Path) -> list[list[Job]]:
@@ -136,8 +139,17 @@ def _missing(task: Task, method: str, folder: Path) -> tuple[int, ...]:
 
 
 def work(table: Table, job: Job, folder: Path) -> Done:
-    """Do one job in this process."""
+    """Do one job in this process; an exception becomes its `failure`, so that it does not end the others."""
     torch.set_num_threads(1)
+    failure = ""
+    try:
+        _do(table, job, folder)
+    except Exception as error:
+        failure = f"{job.method} on {job.task}: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+    return Done(job, os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, failure)
+
+
+def _do(table: Table, job: Job, folder: Path) -> None:
     task, place = table.all_tasks()[job.task], folder / job.task
     if job.method == MINIMUM:
         store_minimum(task, place)
@@ -150,7 +162,6 @@ def work(table: Table, job: Job, folder: Path) -> Done:
     else:
         for record in _run(table, task, job, place):
             save_record(folder, record)
-    return Done(job, os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _run(table: Table, task: Task, job: Job, place: Path) -> list[Record]:
@@ -243,10 +254,11 @@ def run_all(
 
     Raises:
         KeyboardInterrupt: On Ctrl-C, after the jobs in progress have ended (a second Ctrl-C does not wait for them).
-        Exception: The first that a job raised; what other jobs in progress finish is kept.
+        RuntimeError: Jobs failed; all others were done.
     """
     waves = jobs_of(table, tasks, methods, folder)
     memory: dict[int, int] = {}
+    failures: list[str] = []
     with tqdm(total=sum(map(len, waves)), unit="job", disable=not progress, smoothing=0.05) as bar:
         for wave in waves:
             pending = {executor.submit(work, table, job, folder) for job in wave}
@@ -256,6 +268,7 @@ def run_all(
                     for future in done:
                         finished: Done = future.result()
                         memory[finished.process] = finished.kibibytes
+                        failures += [finished.failure] if finished.failure else []
                         bar.set_postfix_str(f"{finished.job.task} {finished.job.method}")
                         bar.update()
             except BaseException:
@@ -263,6 +276,8 @@ def run_all(
                 bar.write(f"Finishing the {len(left)} job(s) in progress; press Ctrl-C again to stop at once.")
                 wait(left)
                 raise
+    if failures:
+        raise RuntimeError(f"{len(failures)} job(s) failed; everything else is kept. The first: {failures[0]}")
     return 1024 * sum(memory.values())
 
 
