@@ -12,6 +12,8 @@ from rich.table import Table
 
 from agents.bundle import Policy, new_policy
 from agents.curves import Curves, problem_of, run_method, run_policy, tuned_zo_sgd
+from zo_gym.base import Family
+from zo_gym.problems import FAMILIES
 
 FIRST_TEST_SEED, FIRST_TUNING_SEED, TUNING_RUNS = 1_000_000, 2_000_000, 3
 """Reporting and tuning use starts of their own; training draws from the run's own seed."""
@@ -21,16 +23,19 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
     """The policy as trained, the same network untrained, a random direction with the same step rule, tuned ZO-SGD.
 
     All start from the same points, spend the same queries, and explore with the same noise; the first two share the
-    gate too. The policy's training queries are not part of its curve: the table says how many they were.
+    gate too. The policy's training queries are not part of its curve: the table says how many they were. Of a
+    registered family of problems, training and tuning see the split "train"; what is compared is "test".
     """
     sigma = policy.config.exploration
-    problem = problem_of(settings)  # built once: reading a data set can take longer than a run
+    known = problem_of(settings)  # built once: reading a data set can take longer than a run
+    problem = problem_of(held_out(settings)) if isinstance(known, Family) else known
+    training = {**settings, "problem": known, "problem_options": None}
     settings = {**settings, "problem": problem, "problem_options": None}
     watched = {**settings, "diagnostics": problem.gradient is not None}
     learning_rate, update = settings["learning_rate"], settings["update"]
     untrained = new_policy(policy.config, policy.device, seed=FIRST_TEST_SEED)
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS)
-    eta, _ = tuned_zo_sgd(settings, tuning)
+    eta, _ = tuned_zo_sgd(training, tuning)
     control = {"method": "rand-ada", "update": update, "learning_rate": learning_rate}
     return [
         run_policy("trained policy", watched, policy, seeds, sigma, FIRST_TEST_SEED),
@@ -38,6 +43,13 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
         run_method(f"random, {update} (control)", settings, seeds, **control),
         run_method(f"ZO-SGD, tuned eta {eta:.3g}", settings, seeds, method="zo-sgd", learning_rate=eta),
     ]
+
+
+def held_out(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the test split of a registered family, unless they name a split."""
+    if not (isinstance(settings["problem"], str) and settings["problem"] in FAMILIES):
+        return dict(settings)
+    return {**settings, "problem_options": {"split": "test", **(settings.get("problem_options") or {})}}
 
 
 def rows_of(curves: Sequence[Curves]) -> list[dict[str, Any]]:

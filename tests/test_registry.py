@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from zo_gym import ESTIMATORS, GATES, METHODS, PROBLEMS, RULES, SAMPLERS
+from agents.contestants import CONTESTANTS
+from zo_gym import ESTIMATORS, FAMILIES, GATES, METHODS, PEERS, PROBLEMS, RULES, SAMPLERS
+from zo_gym.bench.tasks import TASKS
 from zo_gym.registry import lookup, reject_unknown, suggest
 
 TABLES = {
@@ -14,6 +16,10 @@ TABLES = {
     "gate": GATES,
     "method": METHODS,
     "problem": PROBLEMS,
+    "family": FAMILIES,
+    "peer": PEERS,
+    "contestant": CONTESTANTS,
+    "task": TASKS,
 }
 TABLE = {"adam": 1, "sgd": 2}
 

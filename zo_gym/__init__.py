@@ -26,7 +26,7 @@ from zo_gym.minimize import Progress, minimize
 from zo_gym.optimizer import Optimizer
 from zo_gym.oracle import Oracle
 from zo_gym.peers import PEERS
-from zo_gym.problems import PROBLEMS, make_problem
+from zo_gym.problems import FAMILIES, PROBLEMS, make_family, make_problem
 from zo_gym.samplers import SAMPLERS
 from zo_gym.updates import RULES
 from zo_gym.vector_env import ZOSamplingVectorEnv
@@ -44,6 +44,7 @@ if ENV_ID not in gymnasium.registry:  # importing or reloading twice is harmless
 __all__ = [
     "ENV_ID",
     "ESTIMATORS",
+    "FAMILIES",
     "GATES",
     "METHODS",
     "PEERS",
@@ -68,6 +69,7 @@ __all__ = [
     "ZOSamplingEnv",
     "ZOSamplingVectorEnv",
     "__version__",
+    "make_family",
     "make_problem",
     "minimize",
 ]
