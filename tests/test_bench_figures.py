@@ -124,7 +124,8 @@ def test_figure_4_has_three_images_and_the_mean_of_all(tmp_path: Path) -> None:
         "(c) MNIST test 3",
         "(d) MNIST, mean of 4 images",
     ]
-    assert {axis.get_title().splitlines()[1] for axis in figure.axes} == {"d = 16, 2 runs"}
+    facts = [axis.get_title().splitlines()[1] for axis in figure.axes]
+    assert facts == ["d = 16, 2 runs"] * 3 + ["d = 16, 8 runs"]  # every image twice
     ends = [line_named(axis, "ZO-SGD")[-1] for axis in figure.axes]
     # Image i ends at i and i + 1 in the two repeats; exp(-399 / 30) = 1.7e-6 of at most 8 is left.
     assert ends == pytest.approx([0.5, 1.5, 2.5, 2.0], abs=2e-5)
@@ -366,8 +367,9 @@ def test_the_csv_of_a_figure_holds_its_curves(tmp_path: Path) -> None:
     assert [int(line["queries"]) for line in chosen] == GRID.tolist()
     drawn = line_named(draw_figure("4", folder).axes[3], "ZO-SGD")
     assert [float(line["mean"]) for line in chosen] == drawn.tolist()
-    assert float(chosen[-1]["std"]) == pytest.approx(np.sqrt(0.5), abs=1e-4)  # repeats end at 1.5 and 2.5
-    assert {line["n"] for line in chosen} == {"2"}
+    # Images 0 to 3 end at 0 to 3 and at 1 to 4: the squares of the distances from 2 add up to 12.
+    assert float(chosen[-1]["std"]) == pytest.approx(np.sqrt(12 / 7), abs=1e-4)
+    assert {line["n"] for line in chosen} == {"8"}
     assert float(chosen[0]["std"]) == 0.0  # all start at 8
 
 

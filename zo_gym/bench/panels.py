@@ -104,14 +104,14 @@ def _stored(folder: Path, problem: str) -> bool:
 
 
 def _attack_panels(problem: str, methods: list[Entry]) -> list[Panel]:
-    """The first images one by one, then the mean over all of them."""
+    """The first images one by one, over the repeats; then all of them, over images and repeats."""
     title, count = _title(problem), min((len(entry.records[0].best) for entry in methods), default=0)
     best = [np.stack([record.best for record in entry.records]) for entry in methods]  # (n, images, T)
     panels = [
         Panel(problem, f"image {i + 1}", f"{title} test {i + 1}", _curves(methods, [b[:, i] for b in best]))
         for i in range(min(IMAGES, count))
     ]
-    every = _curves(methods, [entry.by_seed() for entry in methods])
+    every = _curves(methods, [rows.reshape(-1, rows.shape[-1]) for rows in best])
     return [*panels, Panel(problem, "all images", f"{title}, mean of {count} images", every)]
 
 
