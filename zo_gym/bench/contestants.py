@@ -65,7 +65,8 @@ class Contestant:
         search: Values to try for one option, by its name; empty: nothing to tune.
         finer: Factors to try around the best of them.
         tuning_rows: How many of the task's tuning rows each value is tried on; None: all.
-        tuning_share: Share of the budget that each value is tried with.
+        tuning_share: Share of the budget that each value is tried with: less than all for methods whose steps cost few
+            queries, and so take long.
         prepare: Makes what `run` needs besides, e.g. learned weights, for (task, folder); None where nothing is needed.
         needs: Name of another contestant whose `prepare` this one's run needs too.
         batched: All rows advance as one batch; else each row is a run, and a file, of its own.
@@ -143,6 +144,11 @@ def peer(name: str, **fixed: Any) -> Run:
     return run
 
 
+def _run_cma(setup: Setup) -> Outcome:
+    """The full matrix where the budget can teach it, else its diagonal."""
+    return peer("cma-es", diagonal=setup.family.dim**2 > setup.task.budget)(setup)
+
+
 def _run_peer(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> Outcome:
     family, budget = subset(setup.family, [row]), setup.task.budget
     oracle = Oracle(family, 1, budget=budget)
@@ -192,17 +198,19 @@ CONTESTANTS: dict[str, Contestant] = {
     "zo-sgd": Contestant("ZO-SGD (ZO-GS)", "paper", own("zo-sgd"), _ETA),
     "guided-es": Contestant("Guided ES", "paper", own("guided-es", estimator="forward", num_directions=20), _ETA),
     "zo-lstm": Contestant("ZO-LSTM", "paper", _run_lstm, prepare=train_lstm, training_queries=_lstm_queries),
-    "zo-sgd-q1": Contestant("ZO-SGD, q = 1", "control", own("zo-sgd-q1"), _ETA),
+    "zo-sgd-q1": Contestant("ZO-SGD, q = 1", "control", own("zo-sgd-q1"), _ETA, tuning_share=0.4),
     "zo-sgd-sphere": Contestant("ZO-SGD, sphere", "control", own("zo-sgd-sphere"), _ETA),
     "rand-ada": Contestant("random direction, adaptive step", "control", own("rand-ada")),
     "zo-sign": Contestant("ZO-signSGD", "further", own("zo-sign"), _ETA),
     "zo-adam": Contestant("ZO-Adam", "further", own("zo-adam"), _ETA),
     "zo-adamm": Contestant("ZO-AdaMM", "further", own("zo-adamm"), _ETA),
-    "history-rgf": Contestant("history-prior RGF", "further", own("history-rgf"), _ETA),
+    "history-rgf": Contestant("history-prior RGF", "further", own("history-rgf"), _ETA, tuning_share=0.4),
     "zo-svrg": Contestant("ZO-SVRG", "further", peer("zo-svrg"), _ETA),
-    "cma-es": Contestant("CMA-ES", "peer", peer("cma-es"), {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4),
+    "cma-es": Contestant(
+        "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
+    ),
     "l-bfgs-b": Contestant("L-BFGS-B, finite differences", "peer", peer("l-bfgs-b")),
-    "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA),
+    "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA, tuning_share=0.4),
     "true-gradient-ada": Contestant(
         "true gradient direction, adaptive step",
         "reference",
