@@ -205,6 +205,9 @@ CONTESTANTS: dict[str, Contestant] = {
     "zo-adam": Contestant("ZO-Adam", "further", own("zo-adam"), _ETA),
     "zo-adamm": Contestant("ZO-AdaMM", "further", own("zo-adamm"), _ETA),
     "history-rgf": Contestant("history-prior RGF", "further", own("history-rgf"), _ETA, tuning_share=0.4),
+    "history-rgf-ada": Contestant(
+        "history-prior RGF, adaptive step", "further", own("history-rgf", update="adaptive", learning_rate=1.0)
+    ),
     "zo-svrg": Contestant("ZO-SVRG", "further", peer("zo-svrg"), _ETA),
     "cma-es": Contestant(
         "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
