@@ -215,7 +215,7 @@ _PAPER, _DEFAULT = PRESETS["paper"], PRESETS["default"]
 CONTESTANTS: dict[str, Contestant] = {
     **core.CONTESTANTS,
     "zo-rl": zo_rl("zo-rl", "ZO-RL (DDPG)", "ddpg", _PAPER),
-    "zo-rl-td3": zo_rl("zo-rl-td3", "ZO-RL (TD3)", "td3", _PAPER, borrows="zo-rl"),
+    "zo-rl-td3": zo_rl("zo-rl-td3", "ZO-RL (TD3)", "td3", _PAPER, group="further", borrows="zo-rl"),
     "zo-rl-lstm": zo_rl("zo-rl-lstm", "ZO-RL-LSTM", "ddpg", _PAPER, on_lstm=True),
     "zo-rl-frozen": Contestant(
         "untrained actor, same gate",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zo_gym.bench.panels import FIGURES, WINDOW, Panel, csv_of, panels_of
+from zo_gym.bench.panels import ALL_IMAGES, FIGURES, WINDOW, Panel, csv_of, panels_of
 from zo_gym.bench.style import PAPER, Line, draw_band, line_of, loss_limits, mean_std, note_off_scale, tidy
 from zo_gym.files import write_atomically, write_text
 
@@ -118,6 +118,8 @@ def _draw_panel(axis: Axes, panel: Panel, looks: dict[str, Line], letter: str) -
     moments = [mean_std(curve.values) for curve in panel.curves]
     means, stds = [m for m, _, _ in moments], [s for _, s, _ in moments]
     for curve, mean, std in zip(panel.curves, means, stds, strict=True):
+        if panel.part == ALL_IMAGES and curve.entry.group != "paper":  # the spread of 50 images would bury the lines
+            std = np.zeros_like(std)
         draw_band(axis, panel.queries, mean, std, looks[curve.entry.method], curve.entry.label)
     if panel.part == "cosine":
         lowest = min(float(np.nanmin(mean)) for mean in means)

@@ -112,7 +112,7 @@ def _attack_panels(problem: str, methods: list[Entry]) -> list[Panel]:
         for i in range(min(IMAGES, count))
     ]
     every = _curves(methods, [rows.reshape(-1, rows.shape[-1]) for rows in best])
-    return [*panels, Panel(problem, "all images", f"{title}, mean of {count} images", every)]
+    return [*panels, Panel(problem, ALL_IMAGES, f"{title}, mean of {count} images", every)]
 
 
 def _loss_panels(problem: str, methods: list[Entry]) -> list[Panel]:
@@ -132,6 +132,9 @@ def _title(problem: str) -> str:
 def _curves(methods: list[Entry], values: list[np.ndarray]) -> list[Curve]:
     return [Curve(entry, rows) for entry, rows in zip(methods, values, strict=True)]
 
+
+ALL_IMAGES = "all images"
+"""The part of figure 4 that averages over images."""
 
 _DATA_SETS = ("a9a", "german.numer_scale", "heart_scale")
 _LEAST = "Least loss within so many queries"
