@@ -109,14 +109,16 @@ class QueryBudget(BaseCallback):
     Args:
         total_queries: Queries for all of training.
         progress: Show a bar, where there is a terminal.
+        heed_interrupts: False leaves Ctrl-C to the process, e.g. a worker that ignores it.
 
     The first Ctrl-C ends training after the current step; a second one at once.
     """
 
-    def __init__(self, total_queries: int, progress: bool) -> None:
+    def __init__(self, total_queries: int, progress: bool, heed_interrupts: bool = True) -> None:
         super().__init__()
         self.total_queries = total_queries
         self.progress = progress
+        self.heed_interrupts = heed_interrupts
         self._interrupted = False
         self._bar: tqdm[Any] | None = None
         self._previous: Any = None
@@ -125,8 +127,7 @@ class QueryBudget(BaseCallback):
         self._bar = tqdm(
             total=self.total_queries, unit=" queries", disable=None if self.progress else True, dynamic_ncols=True
         )
-        heeded = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN  # a worker process leaves it to its parent
-        if heeded and threading.current_thread() is threading.main_thread():
+        if self.heed_interrupts and threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

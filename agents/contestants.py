@@ -68,13 +68,12 @@ def _agent(algo: str, settings: Mapping[str, Any], preset: Preset, rows: int, se
 
 def _learn(agent: OffPolicyAlgorithm, queries: int, *watchers: BaseCallback) -> None:
     """Train until the queries are spent."""
-    budget = QueryBudget(queries, progress=False)
+    budget = QueryBudget(queries, progress=False, heed_interrupts=False)
     agent.set_logger(configure(None, []))
     try:
         agent.learn(NEVER, callback=CallbackList([budget, *watchers]), log_interval=NEVER)
-    except TrainingDone as done:
-        if done.interrupted:
-            raise KeyboardInterrupt from done
+    except TrainingDone:
+        pass  # the normal end
     finally:
         budget.close()
 
