@@ -16,7 +16,7 @@ def fail_clearly() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         if os.environ.get("ZO_GYM_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

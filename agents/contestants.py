@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -83,11 +84,10 @@ def online(algo: str, preset: Preset, *, on_lstm: bool = False) -> Run:
 
     def run(setup: Setup) -> Outcome:
         outcomes = []
+        learned = learned_distribution(setup.folder) if on_lstm else {}
         for row, seed in enumerate(setup.seeds):
             family = subset(setup.family, [row])
-            settings = settings_of(setup.task, family, preset, setup.options)
-            if on_lstm:
-                settings |= learned_distribution(setup.folder)
+            settings = settings_of(setup.task, family, preset, setup.options) | learned
             trace = Trajectory()
             _learn(_agent(algo, settings, preset, 1, seed), setup.task.budget, trace)
             track = Track(family, setup.task.budget)
@@ -106,24 +106,24 @@ def follow(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: flo
     env = ZOSamplingVectorEnv(num_envs=family.size, **settings)
     rng = np.random.default_rng([2, *setup.seeds])
     observations, info = env.reset(seed=list(setup.seeds), options={"instance": range(family.size)})
-    tracks = [Track(subset(family, [row]), setup.task.budget) for row in range(family.size)]
-    best_x, x, lead = env.best_x, env.x, tracks[0]
-    for row, track in enumerate(tracks):
-        track.add(1, info["best_f"][row : row + 1], x[row : row + 1])
+    track = Track(family, setup.task.budget)
+    queries, best, best_x = info["queries"], info["best_f"], env.best_x
+    track.add(queries, best, env.x)
     running = np.ones(family.size, dtype=bool)
     while running.any():
         noise = exploration / np.sqrt(family.dim) * rng.standard_normal((family.size, family.dim))
         observations, _, terminated, truncated, info = env.step((act(observations) + noise).astype(np.float32))
         ended = terminated | truncated
-        x, now = env.x, env.best_x
-        cosine = env.true_cosine() if lead.wants_cosine(int(info["queries"].max())) else None
-        for row in np.flatnonzero(running).tolist():
-            report = info["final_info"] if ended[row] else info
-            known = None if cosine is None or ended[row] else cosine[row : row + 1]  # an ended row has begun anew
-            best_x[row] = now[row]
-            tracks[row].add(int(report["queries"][row]), report["best_f"][row : row + 1], x[row : row + 1], known)
+        for rows, report in ((running & ~ended, info), (running & ended, info.get("final_info", {}))):
+            if rows.any():
+                queries, best = (np.where(rows, report[k], old) for k, old in (("queries", queries), ("best_f", best)))
+        moved = torch.from_numpy(running).unsqueeze(1)
+        best_x = torch.where(moved, env.best_x, best_x)
+        seen = env.true_cosine() if track.wants_cosine(int(queries.max())) else None
+        cosine = None if seen is None else np.where(running & ~ended, seen, np.nan)  # an ended row has begun anew
+        track.add(queries, best, torch.where(moved, env.x, best_x), cosine)
         running &= ~ended
-    return join([track.finish(best_x[row : row + 1]) for row, track in enumerate(tracks)])
+    return track.finish(best_x)
 
 
 def _config(algo: str, preset: Preset, family: Family, settings: Mapping[str, Any]) -> PolicyConfig:

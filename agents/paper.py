@@ -14,7 +14,7 @@ from agents.console import fail_clearly
 from agents.contestants import CONTESTANTS
 from agents.figures import draw_all
 from zo_gym.bench.orderings import broken
-from zo_gym.bench.run import Table, jobs_of, run_all, worker_pool
+from zo_gym.bench.run import JobsFailedError, Table, jobs_of, run_all, worker_pool
 from zo_gym.bench.tasks import QUICK, TASKS
 from zo_gym.checks import check_integer
 from zo_gym.files import provenance, write_json
@@ -45,7 +45,7 @@ def run_paper(args: PaperArgs) -> Path:
     """What `make paper` does; returns the folder of the figures.
 
     Raises:
-        ValueError: An argument is not as described, or an ordering of the quick run does not hold.
+        ValueError: An argument is not as described, jobs failed, or an ordering of the quick run does not hold.
     """
     check_integer("--workers", args.workers, 1)
     folder = args.results or Path("results") / ("quick" if args.quick else "paper")
@@ -73,8 +73,11 @@ def _run(
 ) -> None:
     """Run what is left, and keep a log of how long it took and how much memory."""
     started = time.perf_counter()
-    with worker_pool(args.workers) as pool:
-        memory = run_all(table, tasks, methods, folder, pool, progress=args.progress)
+    try:
+        with worker_pool(args.workers) as pool:
+            memory = run_all(table, tasks, methods, folder, pool, progress=args.progress)
+    except JobsFailedError as error:
+        raise ValueError(f"{error} Run this again to try them once more.") from error
     log = folder / "runs.json"
     entries: list[dict[str, Any]] = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else []
     entry = {"jobs": jobs, "minutes": (time.perf_counter() - started) / 60, "gibibytes": memory / 2**30}

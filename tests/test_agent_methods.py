@@ -95,3 +95,8 @@ def test_a_policy_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_a_typo_finds_installed_methods_too() -> None:
     with pytest.raises(ValueError, match="Did you mean 'zo-rl'"):
         minimize("quadratic", method="zo-lr", budget=100)
+
+
+def test_a_method_that_is_no_name_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"method must be a name \(str\), got \['zo-sgd'\]"):
+        build(["zo-sgd"], DIM)  # type: ignore[arg-type]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from zo_gym.base import ObjectiveError
 from zo_gym.bench.contestants import CONTESTANTS, Contestant, Setup, own, peer, starts_of
 from zo_gym.bench.orderings import Ordering, broken
 from zo_gym.bench.records import grid_of, load_all, load_record, on_grid, path_of
-from zo_gym.bench.run import MINIMUM, Job, Table, jobs_of, run_all, work
+from zo_gym.bench.run import MINIMUM, Job, Table, jobs_of, run_all, work, worker_pool
 from zo_gym.bench.tasks import QUICK, TASKS, Task
 from zo_gym.bench.tracks import Outcome, Track
 from zo_gym.bench.tune import tuned_options
@@ -190,6 +192,39 @@ def test_equal_seeds_make_equal_runs_and_others_do_not(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(final((0, 1, 2)), final((0, 1, 2)))
     assert (final((0, 1, 2)) != final((3, 4, 5))).all()
+
+
+def test_rows_may_be_at_different_counts() -> None:
+    family = TINY["quadratic"].family("test", 2)
+    track = Track(family, 300)
+    track.add(1, [9.0, 8.0])
+    track.add(np.array([100, 200]), [3.0, 4.0], cosine=[0.5, np.nan])
+    track.add(np.array([100, 250]), [3.0, 2.0], cosine=[np.nan, 0.7])  # the first row has ended
+    outcome = track.finish(starts_of(family))
+    at = outcome.queries
+    np.testing.assert_array_equal(outcome.best[0], np.where(at < 100, 9.0, 3.0))
+    np.testing.assert_array_equal(outcome.best[1], np.select([at < 200, at < 250], [8.0, 4.0], 2.0))
+    assert outcome.spent.tolist() == [100, 250]
+    assert outcome.cosine is not None
+    for row, (first, value) in enumerate(((100, 0.5), (250, 0.7))):
+        assert np.isnan(outcome.cosine[row, outcome.queries < first]).all()
+        assert (outcome.cosine[row, outcome.queries >= first] == value).all()
+
+
+def test_an_exception_ends_what_the_workers_still_do() -> None:
+    jobs: list[Future[None]] = []
+
+    def interrupted() -> None:
+        with worker_pool(1) as pool:
+            jobs.append(pool.submit(time.sleep, 600))
+            while not jobs[0].running():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()  # that it returns is the proof
+    with pytest.raises(BrokenProcessPool):
+        jobs[0].result()
 
 
 def test_unknown_names_are_refused_before_anything_runs(tmp_path: Path) -> None:

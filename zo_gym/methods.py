@@ -15,7 +15,7 @@ from typing import Any
 from zo_gym.base import Estimator, Objective, Sampler, UpdateRule
 from zo_gym.checks import check_directions
 from zo_gym.estimators import ESTIMATORS, span
-from zo_gym.registry import lookup, reject_unknown
+from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.rnn import LSTMOptimizer, load_optimizer
 from zo_gym.samplers import SAMPLERS, true_gradient
 from zo_gym.updates import RULES
@@ -133,7 +133,7 @@ def build(
         TypeError, ValueError: A name is unknown, a number out of range, weights are missing or out of place, or the
             gradient is missing.
     """
-    if method not in METHODS and method in (installed := installed_methods()):
+    if isinstance(method, str) and method not in METHODS and method in (installed := installed_methods()):
         given: dict[str, Any] = {"learning_rate": learning_rate, "num_directions": num_directions, "sampler": sampler}
         given |= {"estimator": estimator, "update": update, "weights": weights}
         return _build_installed(installed[method], dim, given)
@@ -150,7 +150,7 @@ def build(
     directions: Any = sampler or recipe.sampler
     if recipe.needs_gradient and not sampler:
         directions = true_gradient(_require_gradient(method, gradient))
-    learned = [name for table, name in ((SAMPLERS, directions), (RULES, rule)) if _is_learned(table, name)]
+    learned = [name for table, name in ((SAMPLERS, directions), (RULES, rule)) if is_learned(table, name)]
     weights = _require_weights(method, learned, weights)
     return Method(
         sampler=_part(SAMPLERS, directions, "sampler", Sampler, weights),
@@ -174,7 +174,7 @@ def _part(table: Any, given: Any, kind: str, shape: type, weights: LSTMOptimizer
     found = lookup(table, given, kind)
     if isinstance(found, shape):
         return found
-    return found(*values, weights=weights) if _is_learned(table, given) else found(*values)
+    return found(*values, weights=weights) if is_learned(table, given) else found(*values)
 
 
 def _require_gradient(method: str, gradient: Objective | None) -> Objective:
@@ -184,11 +184,6 @@ def _require_gradient(method: str, gradient: Objective | None) -> Objective:
             "gradient= to Optimizer; for a black box choose another method."
         )
     return gradient
-
-
-def _is_learned(table: Any, given: Any) -> bool:
-    """Is this the name of a part that takes weights?"""
-    return isinstance(given, str) and given in table and "weights" in inspect.signature(table[given]).parameters
 
 
 def _require_weights(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -33,6 +34,11 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     if name not in table:
         raise ValueError(f"Unknown {kind} {name!r}. {suggest(name, table)}")
     return table[name]
+
+
+def is_learned(table: Mapping[str, Any], name: Any) -> bool:
+    """Is this the name of a part that is of use only with trained weights, i.e. whose factory takes `weights`?"""
+    return isinstance(name, str) and name in table and "weights" in inspect.signature(table[name]).parameters
 
 
 def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

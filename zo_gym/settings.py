@@ -14,7 +14,7 @@ from zo_gym.estimators import forward
 from zo_gym.gate import GATES
 from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problems.resolve import as_problem_or_family
-from zo_gym.registry import lookup, reject_unknown
+from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
 from zo_gym.step import cost, require_budget, require_smoothing
 from zo_gym.updates import RULES
@@ -98,6 +98,12 @@ def resolve(**options: Any) -> MDP:
         check_flag(name, getattr(s, name))
     require_smoothing(s.smoothing, problem.dtype)
     q = check_directions(s.num_directions)
+    for name, table, part in (("update", RULES, s.update), ("sampler", SAMPLERS, s.sampler)):
+        if is_learned(table, part):
+            raise ValueError(
+                f"{name} '{part}' is of no use untrained, got its name alone. Pass {name}=zo_gym.{name}s.{part}("
+                "weights=FILE), FILE from python -m zo_gym.meta_train."
+            )
     if s.diagnostics and problem.gradient is None:
         raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
     rule = s.update if isinstance(s.update, UpdateRule) else lookup(RULES, s.update, "update")(s.learning_rate)
@@ -107,7 +113,10 @@ def resolve(**options: Any) -> MDP:
     require_budget(s.budget, policy_cost if s.gate == "off" else random_cost, s.on_failure)
     sampler = s.sampler if isinstance(s.sampler, Sampler) else lookup(SAMPLERS, s.sampler, "sampler")()
     if s.direction == "scaled" and sampler.scale is None:
-        raise ValueError(f"direction='scaled' needs a sampler with learned scales, got {s.sampler!r}. Try 'query_rnn'.")
+        raise ValueError(
+            f"direction='scaled' needs a sampler with learned scales, got {s.sampler!r}. Pass "
+            "sampler=zo_gym.samplers.query_rnn(weights=FILE)."
+        )
     return MDP(s, problem, rule, gate, sampler, policy_cost, random_cost)
 
 

@@ -13,8 +13,9 @@ import resource
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ from zo_gym.registry import lookup
 
 MINIMUM = "minimum"
 """The job that is no contestant: the least f that is known of a classification problem."""
+
+
+class JobsFailedError(RuntimeError):
+    """Some jobs ended with an exception. ZO_GYM_TRACEBACK=1 shows where."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,9 @@ def work(table: Table, job: Job, folder: Path) -> Done:
     try:
         _do(table, job, folder)
     except Exception as error:
-        failure = f"{job.method} on {job.task}: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+        failure = f"{job.method} on {job.task}: {type(error).__name__}: {error}"
+        if os.environ.get("ZO_GYM_TRACEBACK"):
+            traceback.print_exc()
     return Done(job, os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, failure)
 
 
@@ -254,7 +261,7 @@ def run_all(
 
     Raises:
         KeyboardInterrupt: On Ctrl-C, after the jobs in progress have ended (a second Ctrl-C does not wait for them).
-        RuntimeError: Jobs failed; all others were done.
+        JobsFailedError: Jobs failed; all others were done.
     """
     waves = jobs_of(table, tasks, methods, folder)
     memory: dict[int, int] = {}
@@ -277,14 +284,24 @@ def run_all(
                 wait(left)
                 raise
     if failures:
-        raise RuntimeError(f"{len(failures)} job(s) failed; everything else is kept. The first: {failures[0]}")
+        raise JobsFailedError(f"{len(failures)} job(s) failed; everything else is kept. The first: {failures[0]}")
     return 1024 * sum(memory.values())
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that leave Ctrl-C to their parent."""
+@contextmanager
+def worker_pool(workers: int) -> Iterator[Executor]:
+    """Processes that leave Ctrl-C to their parent; an exception that leaves the block ends what they still do."""
     context = multiprocessing.get_context("spawn")  # forking after torch has started threads can hang
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    before = set(multiprocessing.active_children())
+    try:
+        yield pool
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def _ignore_interrupts() -> None:

@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
 
 class Track:
-    """Curves of B rows that advance together, row b on instance b.
+    """Curves of B rows in one batch, row b on instance b.
 
     Args:
         family: What is minimised; its `measure`, where there is one, is looked at after every step, uncounted.
@@ -45,26 +45,28 @@ class Track:
         self._instances = torch.arange(family.size, device=family.device)
         self._grid = grid_of(budget)
         self._reached = 0
-        self._queries: list[int] = []
+        self._queries: list[np.ndarray] = []
         self._best: list[np.ndarray] = []
         self._cosine: list[np.ndarray] = []
         self._success_at = np.full(family.size, -1, dtype=np.int64)
 
-    def add(self, queries: int, best_f: Any, x: Tensor | None = None, cosine: Any = None) -> None:
+    def add(self, queries: int | np.ndarray, best_f: Any, x: Tensor | None = None, cosine: Any = None) -> None:
         """One step of all rows.
 
         Args:
-            queries: Spent so far by each row.
+            queries: Spent so far by each row; (B,) where rows differ.
             best_f: Least f at an iterate so far, (B,).
             x: The iterates (B, d), for the family's measures.
-            cosine: cos(g, grad f) of the step, (B,); None where it was not measured: the last one stands.
+            cosine: cos(g, grad f) of the step, (B,), NaN or None where it was not measured: the last one stands.
         """
-        self._queries.append(queries)
+        spent = np.broadcast_to(np.asarray(queries, dtype=np.int64), (self.family.size,)).copy()
+        self._queries.append(spent)
         self._best.append(_array(best_f))
         self._cosine.append(np.full(self.family.size, math.nan) if cosine is None else _array(cosine))
         if x is not None and self.family.measure is not None and (self._success_at < 0).any():
             success = self.family.measure(x, self._instances)["success"].cpu().numpy() > 0
-            self._success_at[success & (self._success_at < 0)] = queries
+            first = success & (self._success_at < 0)
+            self._success_at[first] = spent[first]
 
     def wants_cosine(self, queries: int) -> bool:
         """Is this step the first to reach a new point of the grid? Others need not look at the true gradient."""
@@ -72,18 +74,13 @@ class Track:
         new, self._reached = reached > self._reached, reached
         return new
 
-    def finish(self, best_x: Tensor, extras: dict[str, np.ndarray] | None = None) -> Outcome:
+    def finish(self, best_x: Tensor) -> Outcome:
         """The runs so far, which ended with these best iterates (B, d)."""
-        grid = self._grid
-        best = on_grid(grid, self._queries, np.stack(self._best, axis=1))
-        seen = np.stack(self._cosine, axis=1)
-        at = np.flatnonzero(~np.isnan(seen).all(axis=0))
-        cosine = None
-        if at.size:
-            known_at = np.array(self._queries)[at]
-            cosine = np.where(grid < known_at[0], math.nan, on_grid(grid, known_at, seen[:, at]))
-        spent = np.full(self.family.size, self._queries[-1], dtype=np.int64)
-        return Outcome(grid, best, cosine, spent, best_x, {**self._measured(best_x), **(extras or {})})
+        queries, best, cosine = (np.stack(rows, axis=1) for rows in (self._queries, self._best, self._cosine))
+        curves = np.stack([on_grid(self._grid, *row) for row in zip(queries, best, strict=True)])
+        aligned = np.stack([_carried(self._grid, *row) for row in zip(queries, cosine, strict=True)])
+        known = None if np.isnan(aligned).all() else aligned
+        return Outcome(self._grid, curves, known, queries[:, -1], best_x, self._measured(best_x))
 
     def _measured(self, best_x: Tensor) -> dict[str, np.ndarray]:
         if self.family.measure is None:
@@ -104,6 +101,15 @@ def join(outcomes: Sequence[Outcome]) -> Outcome:
         torch.cat([o.best_x for o in outcomes]),
         {name: np.concatenate([o.extras[name] for o in outcomes]) for name in first.extras},
     )
+
+
+def _carried(grid: np.ndarray, queries: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values that are known, carried forward to the grid; NaN before the first."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.full(len(grid), math.nan)
+    carried: np.ndarray = np.where(grid < queries[known][0], math.nan, on_grid(grid, queries[known], values[known]))
+    return carried
 
 
 def _array(values: Any) -> np.ndarray:
