@@ -23,9 +23,11 @@ from stable_baselines3.common.logger import configure
 
 from agents.arguments import TrainArgs
 from agents.build import PRESETS, build_agent
+from agents.console import fail_clearly
 from agents.overhead import profile, share_outside
 from agents.train import prepare, train_in_memory
 from agents.vec_env import GymVecEnv
+from zo_gym.checks import check_integer
 from zo_gym.env import ZOSamplingEnv
 from zo_gym.files import provenance, write_json, write_text
 from zo_gym.problems import make_problem
@@ -45,7 +47,7 @@ class SpeedArgs:
     rows: int = 1024
     """Rows of the batched environment."""
     training_steps: int = 400
-    """Environment steps in each training measurement."""
+    """Environment steps in each training measurement; the first 100 make no updates."""
     threads: int = 1
     """CPU threads of torch."""
     overhead_problem: str = "a9a"
@@ -158,6 +160,7 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
     """Every figure of the table."""
     n, rows = args.repeats, args.rows
     results = []
+    watched = make_problem(args.overhead_problem)  # first of all: its data may be missing
 
     def add(name: str, values: np.ndarray, bar: str) -> None:
         results.append(Figure(name, float(np.median(values)), float(values.min()), float(values.max()), bar))
@@ -170,7 +173,6 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
     for problem, bar, calls in (("breast_cancer", ">= 8", 10), ("quadratic", ">= 50", 100)):
         gain = rows * ratios(scalar_step(problem, 300), vector_step(problem, rows, calls), n)
         add(f"env-steps/s, {rows} rows / scalar, {problem}", gain, bar)
-    watched = make_problem(args.overhead_problem)
     outside = share_outside(watched, OVERHEAD_BUDGET)
     outside()
     add(
@@ -184,19 +186,30 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
     return results
 
 
-def main() -> None:
-    """Entry point of `make bench`."""
-    args = tyro.cli(SpeedArgs)
+def run_bench(args: SpeedArgs) -> None:
+    """Measure, print the table, and keep it with the profile.
+
+    Raises:
+        ValueError: --training-steps ends before the agent learns.
+        NotADirectoryError, FileNotFoundError: As `zo_gym.datasets.locate`, for the data of --overhead-problem.
+    """
+    check_integer("--training-steps", args.training_steps, 200)
     torch.set_num_threads(args.threads)
+    figures = measure_all(args)
+    write_json(args.out / "speed.json", {"figures": [asdict(f) for f in figures], **provenance()})
     table = Table(title="Ratios within this run (median, least and greatest of the repeats)", title_justify="left")
     for name in ("what", "median", "least", "greatest", "bar"):
         table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
-    figures = measure_all(args)
-    write_json(args.out / "speed.json", {"figures": [asdict(f) for f in figures], **provenance()})
     for f in figures:
         table.add_row(f.name, f"{f.median:.2f}", f"{f.least:.2f}", f"{f.most:.2f}", f.bar)
     Console(width=100).print(table)
     print(f"Table and profile: {args.out}")
+
+
+def main() -> None:
+    """Entry point of `make bench`."""
+    with fail_clearly():
+        run_bench(tyro.cli(SpeedArgs))
 
 
 if __name__ == "__main__":
