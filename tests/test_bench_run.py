@@ -263,3 +263,18 @@ def test_a_broken_ordering_is_told_and_one_that_holds_is_not(tmp_path: Path) -> 
     assert "rand-ada must end below true-gradient-ada (reason)" in message
     with pytest.raises(FileNotFoundError, match="No results of zo-sgd"):
         broken(tmp_path, (Ordering("quadratic", ("zo-sgd",), ("rand-ada",), ""),))
+
+
+def test_an_attack_is_repeated_along_other_directions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"test": 2, "tuning": 1, "train": 1, "validation": 1}
+    task = Task("digits_attack", "attack", sizes, budget=60, repeats=2)
+    monkeypatch.setitem(TABLE.all_tasks(), task.name, task)
+    first, second = jobs_of(TABLE, [task.name], ["zo-sgd", "rand-ada"], tmp_path)
+    assert first == [Job(task.name, "zo-sgd"), Job(task.name, "rand-ada", (0, 1)), Job(task.name, "rand-ada", (2, 3))]
+    assert second == [Job(task.name, "zo-sgd", (0, 1)), Job(task.name, "zo-sgd", (2, 3))]
+    run(tmp_path, [task.name], ["zo-sgd"])
+    one, other = load_all(tmp_path, task.name, "zo-sgd")
+    assert (one.seed, other.seed) == (0, 1)
+    np.testing.assert_array_equal(one.extras["original"], other.extras["original"])
+    np.testing.assert_array_equal(one.best[:, 0], other.best[:, 0])
+    assert (one.best[:, -1] != other.best[:, -1]).all()

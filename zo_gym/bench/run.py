@@ -7,6 +7,7 @@ batch: all seeds of a problem, or, for methods that run row by row, one seed.
 from __future__ import annotations
 
 import importlib
+import itertools
 import multiprocessing
 import os
 import resource
@@ -73,7 +74,7 @@ class Job:
     Attributes:
         task: Its name.
         method: The contestant's name.
-        rows: Which rows; empty for preparing.
+        rows: Which of `Task.rows`; empty for preparing.
     """
 
     task: str
@@ -119,28 +120,32 @@ def jobs_of(table: Table, tasks: Sequence[str], methods: Sequence[str], folder: 
             if not missing:
                 continue
             contestant, waits = contestants[method], False
-            for source in (contestant.needs, method):
+            for source in (contestant.borrows.get(task.kind), contestant.needs, method):
                 if source is not None and _must_prepare(contestants[source], task):
                     first[Job(task.name, source)] = None
                     waits = True
-            whole = contestant.batched or task.kind == "attack"
-            chunks = [missing] if whole else [(row,) for row in missing]
-            (later if waits else now).extend(Job(task.name, method, rows) for rows in chunks)
+            batches = _batches(task, contestant, missing)
+            (later if waits else now).extend(Job(task.name, method, rows) for rows in batches)
     return [wave for wave in ([*first, *now], later) if wave]
 
 
 def _must_prepare(contestant: Contestant, task: Task) -> bool:
-    one_by_one = not contestant.batched and task.kind == "classification"
-    return contestant.prepare is not None or (one_by_one and bool(contestant.search))
+    """Does it learn something first, or must one search come before its several jobs?"""
+    several = len(_batches(task, contestant, tuple(task.rows))) > 1
+    searches = bool(contestant.search) and task.kind not in contestant.borrows
+    return contestant.prepare is not None or (searches and several)
 
 
 def _missing(task: Task, method: str, folder: Path) -> tuple[int, ...]:
     """The rows without a result."""
-    first = FIRST_SEED["test"]
-    rows = range(task.sizes["test"])
-    if task.kind == "attack":
-        return () if path_of(folder, task.name, method, first).is_file() else tuple(rows)
-    return tuple(row for row in rows if not path_of(folder, task.name, method, first + row).is_file())
+    return tuple(row for row in task.rows if not path_of(folder, task.name, method, task.seed_of(row)).is_file())
+
+
+def _batches(task: Task, contestant: Contestant, rows: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The rows by job: what one file holds, or all starts at once where they advance as one batch."""
+    if contestant.batched and task.kind == "classification":
+        return [rows]
+    return [tuple(group) for _, group in itertools.groupby(rows, key=task.seed_of)]
 
 
 def work(table: Table, job: Job, folder: Path) -> Done:
@@ -164,8 +169,7 @@ def _do(table: Table, job: Job, folder: Path) -> None:
         contestant = table.contestants()[job.method]
         if contestant.prepare is not None:
             contestant.prepare(task, place)
-        if not contestant.batched:
-            tuned_options(job.method, table.contestants(), task, place)
+        tuned_options(job.method, table.contestants(), task, place)
     else:
         for record in _run(table, task, job, place):
             save_record(folder, record)
@@ -176,7 +180,8 @@ def _run(table: Table, task: Task, job: Job, place: Path) -> list[Record]:
     options = tuned_options(job.method, table.contestants(), task, place)
     seeds = tuple(FIRST_SEED["test"] + row for row in job.rows)
     started = time.perf_counter()
-    setup = Setup(task, subset(task.family("test"), job.rows), seeds, options, place)
+    family = task.family("test")
+    setup = Setup(task, subset(family, [row % family.size for row in job.rows]), seeds, options, place)
     outcome = contestant.run(setup)
     meta = {
         "label": contestant.label,
@@ -192,20 +197,21 @@ def _run(table: Table, task: Task, job: Job, place: Path) -> list[Record]:
         "date": time.strftime("%Y-%m-%d"),
         **provenance(),
     }
-    return records_of(task, job.method, outcome, meta, seeds)
+    return records_of(task, job.method, outcome, meta, job.rows)
 
 
-def records_of(task: Task, method: str, outcome: Outcome, meta: dict[str, Any], seeds: Sequence[int]) -> list[Record]:
-    """The runs as files: one for all images of an attack, one a seed of a classification problem."""
+def records_of(task: Task, method: str, outcome: Outcome, meta: dict[str, Any], rows: Sequence[int]) -> list[Record]:
+    """The runs as files: one for all images of an attack, one a start of a classification problem."""
     if task.kind == "attack":
         victim, pictures = gallery_of(task, outcome)
         meta, outcome = {**meta, "victim": victim}, outcome._replace(extras=outcome.extras | pictures)
+    seeds = [task.seed_of(row) for row in rows]
     whole = Record(
         task.name, method, seeds[0], outcome.queries, outcome.best, outcome.cosine, outcome.spent, outcome.extras, meta
     )
     if task.kind == "attack":
         return [whole]
-    return [_row_of(whole, row, seed) for row, seed in enumerate(seeds)]
+    return [_row_of(whole, place, seed) for place, seed in enumerate(seeds)]
 
 
 def _row_of(record: Record, row: int, seed: int) -> Record:

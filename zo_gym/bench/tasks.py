@@ -37,6 +37,7 @@ class Task:
         budget: Queries a row may spend.
         smoothing: mu.
         lstm: How ZO-LSTM is trained for it.
+        repeats: How often an attack is repeated on its test images, each time along other directions; one file each.
     """
 
     name: str
@@ -45,6 +46,16 @@ class Task:
     budget: int = 5000
     smoothing: float = 0.01
     lstm: MetaTraining = field(default_factory=lambda: MetaTraining(patience=3))
+    repeats: int = 1
+
+    @property
+    def rows(self) -> range:
+        """What is reported, by number: a start each, or an image in each of the repeats."""
+        return range(self.sizes["test"] * self.repeats)
+
+    def seed_of(self, row: int) -> int:
+        """The seed that the file with this row's result is named after: the start's, or the repeat's."""
+        return FIRST_SEED["test"] + (row // self.sizes["test"] if self.kind == "attack" else row)
 
     def attack(self, role: Role, size: int | None = None) -> Attack:
         """The first `size` images of a role (None: all of them), with what a gallery shows of them."""
@@ -95,7 +106,7 @@ TASKS: dict[str, Task] = {
     "heart_scale": _classification("heart_scale", 10, 5000),
     "german.numer_scale": _classification("german.numer_scale", 10, 5000),
     "a9a": _classification("a9a", 10, 5000),
-    "mnist_attack": Task("mnist_attack", "attack", {"test": 50, "tuning": 8, "train": 50, "validation": 20}),
+    "mnist_attack": Task("mnist_attack", "attack", {"test": 50, "tuning": 8, "train": 50, "validation": 20}, repeats=3),
 }
 """`make paper`."""
 
