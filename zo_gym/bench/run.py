@@ -169,7 +169,8 @@ def _do(table: Table, job: Job, folder: Path) -> None:
         contestant = table.contestants()[job.method]
         if contestant.prepare is not None:
             contestant.prepare(task, place)
-        tuned_options(job.method, table.contestants(), task, place)
+        if task.kind not in contestant.borrows:
+            tuned_options(job.method, table.contestants(), task, place)
     else:
         for record in _run(table, task, job, place):
             save_record(folder, record)
