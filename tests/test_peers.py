@@ -522,3 +522,15 @@ def test_diagonal_cma_adapts_variances_and_overtakes_the_full_matrix_where_the_b
         return least
 
     assert ends(True) < 0.1 * ends(False)
+
+
+def test_l_bfgs_b_remembers_as_many_steps_as_it_is_told() -> None:
+    """On an ill-conditioned quadratic a longer memory ends in fewer queries; scipy's own default is 10."""
+    spent = [
+        minimize("quadratic", method="l-bfgs-b", budget=5000, seed=0, options={"maxcor": maxcor}).nfev
+        for maxcor in (1, 10)
+    ]
+    default = minimize("quadratic", method="l-bfgs-b", budget=5000, seed=0).nfev
+    assert spent[0] > spent[1] == default
+    with pytest.raises(ValueError, match="maxcor must be >= 1, got 0"):
+        minimize("quadratic", method="l-bfgs-b", options={"maxcor": 0})

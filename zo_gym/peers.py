@@ -161,6 +161,7 @@ def l_bfgs_b(
     smoothing: float | None = None,
     ftol: float = 2.2e-9,
     gtol: float = 1e-5,
+    maxcor: int = 10,
 ) -> None:
     """Quasi-Newton steps on forward differences along all axes, by scipy. Costs d + 1 queries a gradient, as one batch.
 
@@ -174,6 +175,7 @@ def l_bfgs_b(
         smoothing: The differences' length; None for sqrt(eps) max(1, |x_i|), eps the rounding unit of x0's dtype.
         ftol: Stop where a step lowers f by less than this, relative to max(|f|, 1).
         gtol: Stop where no component of the gradient exceeds this.
+        maxcor: How many past steps the approximation of the Hessian remembers.
 
     Raises:
         TypeError, ValueError: An option is out of its range.
@@ -199,8 +201,9 @@ def l_bfgs_b(
         slopes = (values[1:] - values[0]) / moved
         return values[0].item(), slopes.cpu().double().numpy()
 
+    memory = {"maxcor": check_integer("maxcor", maxcor, 1)}
     endless = {"maxiter": 10**9, "maxfun": 10**9}
-    minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={**limits, **endless})
+    minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={**limits, **memory, **endless})
 
 
 PEERS: dict[str, Peer] = {"zo-svrg": zo_svrg, "cma-es": cma_es, "l-bfgs-b": l_bfgs_b}

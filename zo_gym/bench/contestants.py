@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,6 +149,10 @@ def _run_cma(setup: Setup) -> Outcome:
     return peer("cma-es", diagonal=setup.family.dim**2 > setup.task.budget)(setup)
 
 
+def _run_lbfgs(setup: Setup) -> Outcome:
+    return peer("l-bfgs-b", maxcor=int(setup.options["maxcor"]))(replace(setup, options={}))
+
+
 def _run_peer(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> Outcome:
     family, budget = subset(setup.family, [row]), setup.task.budget
     oracle = Oracle(family, 1, budget=budget)
@@ -212,7 +216,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "cma-es": Contestant(
         "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
     ),
-    "l-bfgs-b": Contestant("L-BFGS-B, finite differences", "peer", peer("l-bfgs-b")),
+    "l-bfgs-b": Contestant("L-BFGS-B, finite differences", "peer", _run_lbfgs, {"maxcor": (5.0, 10.0, 20.0, 40.0)}, ()),
     "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA, tuning_share=0.4),
     "true-gradient-ada": Contestant(
         "true gradient direction, adaptive step",
