@@ -216,7 +216,14 @@ CONTESTANTS: dict[str, Contestant] = {
     "cma-es": Contestant(
         "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
     ),
-    "l-bfgs-b": Contestant("L-BFGS-B, finite differences", "peer", _run_lbfgs, {"maxcor": (5.0, 10.0, 20.0, 40.0)}, ()),
+    "l-bfgs-b": Contestant(
+        "L-BFGS-B, finite differences",
+        "peer",
+        _run_lbfgs,
+        {"maxcor": (5.0, 10.0, 20.0, 40.0)},
+        (),
+        tuning_rows=20,  # which local minimum a run ends in is chance
+    ),
     "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA, tuning_share=0.4),
     "true-gradient-ada": Contestant(
         "true gradient direction, adaptive step",
