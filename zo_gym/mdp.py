@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Family, Generators, State
+from zo_gym.base import Family, Generators, Iterate, State, Step
 from zo_gym.directions import cosine, unit
 from zo_gym.estimators import forward
 from zo_gym.family import gradient_of
 from zo_gym.oracle import Oracle
 from zo_gym.rows import concatenate, put, take
 from zo_gym.settings import MDP
-from zo_gym.step import Iterate, Step, begin, step
+from zo_gym.step import begin, observed, refinement, step
 
 
 class MDPState(NamedTuple):
@@ -152,6 +152,7 @@ def _explore(
         s.smoothing,
         probe=u,
         reevaluate=s.reevaluate,
+        refine=refinement(mdp.sampler, sampler_state),
         rows=rows,
     )
     g, probe_slope = done.estimate.gradient, done.probe_slope
@@ -172,16 +173,15 @@ def _close(
     rho: Tensor | None,
 ) -> tuple[MDPState, Outcome]:
     g, x = done.estimate.gradient, state.iterate.x
-    move = done.iterate.x - x
     gate = state.gate if rho is None else mdp.gate.update(state.gate, rho)
-    sampler_state = mdp.sampler.observe(state.sampler, done.estimate, move)
+    sampler_state = observed(mdp.sampler, state.sampler, done)
     if mdp.settings.direction == "scaled":  # as an action: what the scales would turn into this direction
         assert mdp.sampler.scale is not None
         scale = mdp.sampler.scale(state.sampler, x)
         direction = unit(direction / scale.clamp_min(torch.finfo(x.dtype).tiny))
     truth = gradient_of(mdp.problem, x, oracle.instances_of(rows)) if mdp.settings.diagnostics else None
     cos = None if truth is None else cosine(g, truth)
-    return MDPState(done.iterate, g, move, gate, sampler_state), Outcome(direction, delta, rho, cos)
+    return MDPState(done.iterate, g, done.move, gate, sampler_state), Outcome(direction, delta, rho, cos)
 
 
 def restart(mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from zo_gym.base import Generators
+from zo_gym.base import Generators, Iterate, Step
 from zo_gym.methods import Method
 from zo_gym.oracle import Oracle
-from zo_gym.step import Iterate, Step, begin, cost, step
+from zo_gym.step import begin, cost, observed, refinement, step
 
 
 class Moment(NamedTuple):
@@ -27,7 +27,13 @@ class Moment(NamedTuple):
 
 
 def rollout(
-    oracle: Oracle, method: Method, x: Tensor, generators: Generators, *, smoothing: float = 0.01
+    oracle: Oracle,
+    method: Method,
+    x: Tensor,
+    generators: Generators,
+    *,
+    smoothing: float = 0.01,
+    composite: bool = False,
 ) -> Iterator[Moment]:
     """Run the method on every row until the budget holds no further step of all of them.
 
@@ -37,6 +43,7 @@ def rollout(
         x: Starts (B, d).
         generators: One a row, for the directions.
         smoothing: mu > 0.
+        composite: Take the problem's known part exactly; see `zo_gym.step.step`.
 
     Yields:
         The start (1 query a row), then every step (`zo_gym.step.cost` queries a row).
@@ -47,8 +54,17 @@ def rollout(
     price = cost(method.estimator, method.num_directions, x.shape[1])
     while bool(oracle.fits(price).all()):
         directions, state = method.sampler.sample(state, iterate.x, method.num_directions, generators)
-        done = step(oracle, iterate, directions, method.estimator, method.update, smoothing)
+        done = step(
+            oracle,
+            iterate,
+            directions,
+            method.estimator,
+            method.update,
+            smoothing,
+            refine=refinement(method.sampler, state),
+            composite=composite,
+        )
         before = iterate.x
-        state = method.sampler.observe(state, done.estimate, done.iterate.x - before)
+        state = observed(method.sampler, state, done)
         iterate = done.iterate
         yield Moment(oracle.queries.copy(), iterate, before, done)
