@@ -17,4 +17,4 @@ def step_of(g: Tensor, move: Tensor, change: Tensor | None = None) -> Step:
     """A step with the estimate g that made this move (B, d), by which f changed so much (B,)."""
     lost = (g * move).sum(1) if change is None else change
     at = Iterate(move, lost, move, lost, ())
-    return Step(at, estimate_of(g), torch.nn.functional.normalize(g).unsqueeze(1), g, move, lost, None, None)
+    return Step(at, estimate_of(g), torch.nn.functional.normalize(g).unsqueeze(1), g, move, lost, None, None, None)

@@ -62,8 +62,9 @@ class Known(NamedTuple):
     subgradient: Callable[[Tensor, Tensor, Tensor], Tensor]
     """x (b, d), gradient of the unknown part (b, d), instances -> the steepest feasible slope of f, (b, d): the element
     of least norm of that gradient + the known part's subdifferential + the box's normal cone, all at x."""
-    project: Callable[[Tensor, Tensor], Tensor]
-    """x (b, d), instances -> the nearest point of the box, (b, d)."""
+    land: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """x (b, d), x' (b, d), gradient of the unknown part (b, d), instances -> where a move from x towards x' ends:
+    inside the box, and on a kink of the known part that the unknown part does not outweigh, (b, d)."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ class Step(NamedTuple):
     """The move that was tried, (B, d)."""
     change: Tensor
     """f(x + trial) - f(x), (B,)."""
+    echo: Tensor | None
+    """What f(x) said anew less what it said before, (B,): noise alone. None where it was not asked again."""
     probe_slope: Tensor | None
     """delta along the probe, (B,), where one was given."""
     kept: Tensor | None

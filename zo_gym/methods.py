@@ -18,7 +18,7 @@ from zo_gym.estimators import ESTIMATORS, span
 from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.rnn import LSTMOptimizer, load_optimizer
 from zo_gym.samplers import SAMPLERS, true_gradient
-from zo_gym.updates import RULES
+from zo_gym.updates import RULES, sharpened
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def build(
     update: str | UpdateRule | None = None,
     weights: LSTMOptimizer | str | Path | None = None,
     gradient: Objective | None = None,
+    sharpness: float = 1.0,
 ) -> Method:
     """The named method at dimension `dim`, with any part replaced.
 
@@ -127,6 +128,7 @@ def build(
             "query_rnn" and "update_rnn", which need it; for "zo-rl" the folder of a policy.
         gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method looks at it. Its
             evaluations are not queries.
+        sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`).
 
     Raises:
         FileNotFoundError: There is no such file of weights.
@@ -136,6 +138,7 @@ def build(
     if isinstance(method, str) and method not in METHODS and method in (installed := installed_methods()):
         given: dict[str, Any] = {"learning_rate": learning_rate, "num_directions": num_directions, "sampler": sampler}
         given |= {"estimator": estimator, "update": update, "weights": weights}
+        given |= {"sharpness": None if sharpness == 1 else sharpness}
         return _build_installed(installed[method], dim, given)
     recipe = lookup(METHODS, method, "method")
     probing = _part(ESTIMATORS, estimator or recipe.estimator, "estimator", Estimator)
@@ -155,7 +158,7 @@ def build(
     return Method(
         sampler=_part(SAMPLERS, directions, "sampler", Sampler, weights),
         estimator=probing,
-        update=_part(RULES, rule, "update", UpdateRule, weights, eta),
+        update=sharpened(_part(RULES, rule, "update", UpdateRule, weights, eta), sharpness),
         num_directions=q,
     )
 

@@ -87,8 +87,8 @@ class KnownHere(NamedTuple):
     """Points (B, m, d) -> (B, m)."""
     subgradient: Callable[[Tensor, Tensor], Tensor]
     """x (B, d), g (B, d) -> (B, d)."""
-    project: Callable[[Tensor], Tensor]
-    """x (B, d) -> (B, d)."""
+    land: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """x (B, d), x' (B, d), g (B, d) -> (B, d)."""
 
 
 def known_here(known: Known, instances: Tensor) -> KnownHere:
@@ -96,7 +96,7 @@ def known_here(known: Known, instances: Tensor) -> KnownHere:
     return KnownHere(
         lambda points: known.value(points, instances),
         lambda x, g: known.subgradient(x, g, instances),
-        lambda x: known.project(x, instances),
+        lambda x, target, g: known.land(x, target, g, instances),
     )
 
 
@@ -125,8 +125,9 @@ def ask_step(
     if extra:
         points = torch.cat([points, torch.stack(extra, dim=1)], dim=1)
     values = yield points
+    echo = None
     if reevaluate:
-        fx = values[:, -1]
+        echo, fx = values[:, -1] - fx, values[:, -1]
     probe_slope = None if probe is None else (values[:, m] - fx) / smoothing
     probed = values[:, :m] if extra else values
     if known is None:
@@ -145,7 +146,7 @@ def ask_step(
 
     x_new, rule_state = rule.propose(rule_state, x, fx, estimate)
     if known is not None:
-        x_new = known.project(x_new)
+        x_new = known.land(x, x_new, unknown)
     f_new = (yield x_new.unsqueeze(1)).squeeze(1)
     trial, change = x_new - x, f_new - fx
     kept = None
@@ -157,7 +158,7 @@ def ask_step(
     best_x = torch.where(better.unsqueeze(1), x_new, best_x)
     best_f = torch.where(better, f_new, best_f)
     arrived = Iterate(x_new, f_new, best_x, best_f, rule_state)
-    return Step(arrived, estimate, directions, unknown, trial, change, probe_slope, kept, memory)
+    return Step(arrived, estimate, directions, unknown, trial, change, echo, probe_slope, kept, memory)
 
 
 def step(

@@ -71,7 +71,7 @@ def start(ground: Ground, method: Method) -> Thread:
     iterate = begin(x, oracle(x[:, None, :])[:, 0], method.update)
     zero = torch.zeros_like(x)  # what was before the first step: a network that reads it says 0 and remembers nothing
     nothing = Estimate(zero, zero[:, :1], zero[:, 0])
-    last = Step(iterate, nothing, zero[:, None], zero, zero, zero[:, 0], None, None)
+    last = Step(iterate, nothing, zero[:, None], zero, zero, zero[:, 0], None, None, None)
     return Thread(last, slope_at(ground, x), method.sampler.init(x))
 
 
