@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Generators, Iterate, Known, ObjectiveError, Result, Step, Trace
+from zo_gym.base import Generators, Iterate, Known, ObjectiveError, Result, State, Step, Trace
 from zo_gym.methods import Method, build, require_method
 from zo_gym.oracle import Oracle
 from zo_gym.peers import PEERS
@@ -88,6 +88,7 @@ class Optimizer:
         cost(self._method.estimator, self._method.num_directions, len(x))  # refuses too many directions
         self.nfev = 0
         self.nit = 0
+        self._num_directions = self._method.num_directions
         self._iterate: Iterate | None = None
         self._history: list[tuple[int, float, float]] = []
         self._step_done = True
@@ -102,10 +103,11 @@ class Optimizer:
         self._record(iterate)
         state = method.sampler.init(x)
         while True:
+            count = self._num_directions = self._count(state)
             u, state = method.sampler.sample(state, iterate.x, method.num_directions, self._generators)
             done: Step = yield from ask_step(
                 iterate,
-                u,
+                u[:, :count],
                 method.estimator,
                 method.update,
                 self._smoothing,
@@ -118,6 +120,11 @@ class Optimizer:
             iterate = done.iterate
             self._record(iterate)
 
+    def _count(self, state: State) -> int:
+        """How many directions the next step probes."""
+        count = self._method.sampler.count
+        return self._method.num_directions if count is None else int(count(state)[0])
+
     def _record(self, iterate: Iterate) -> None:
         self._iterate = iterate
         self._history.append((self.nfev, iterate.fx.item(), iterate.best_f.item()))
@@ -125,11 +132,11 @@ class Optimizer:
 
     @property
     def step_cost(self) -> int:
-        """Queries that the next step needs: 1 for the start, then the same for every step."""
+        """Queries that the next step needs: 1 for the start; the same for every step unless the sampler varies it."""
         if self._iterate is None:
             return 1
         d = self._iterate.x.shape[1]
-        return cost(self._method.estimator, self._method.num_directions, d, reevaluate=self._reevaluate)
+        return cost(self._method.estimator, self._num_directions, d, reevaluate=self._reevaluate)
 
     @property
     def started(self) -> bool:
