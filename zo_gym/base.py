@@ -205,7 +205,7 @@ class Sampler(NamedTuple):
     refine: Callable[[State, Tensor, Tensor, Estimate], tuple[Tensor, State]] | None = None
     """(state, x (B, d), directions (B, q, d), estimate) -> a better g (B, d) from what earlier steps told, state.
     None leaves the estimate as the step's own queries make it."""
-    count: Callable[[State], Tensor] | None = None
+    wants: Callable[[State], Tensor] | None = None
     """state -> how many of its first directions each row wants probed now, int64 (B,), from 1 to q. None: all q."""
 
 

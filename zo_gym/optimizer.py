@@ -122,8 +122,8 @@ class Optimizer:
 
     def _count(self, state: State) -> int:
         """How many directions the next step probes."""
-        count = self._method.sampler.count
-        return self._method.num_directions if count is None else int(count(state)[0])
+        wants = self._method.sampler.wants
+        return self._method.num_directions if wants is None else int(wants(state)[0])
 
     def _record(self, iterate: Iterate) -> None:
         self._iterate = iterate

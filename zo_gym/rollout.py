@@ -86,6 +86,6 @@ def rollout(
 
 def counts_of(sampler: Sampler, state: State, rows: int, num_directions: int) -> np.ndarray:
     """How many directions each row's next step probes, int64 (B,)."""
-    if sampler.count is None:
+    if sampler.wants is None:
         return np.full(rows, num_directions)
-    return sampler.count(state).cpu().numpy()
+    return sampler.wants(state).cpu().numpy()

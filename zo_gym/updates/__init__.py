@@ -6,7 +6,7 @@ from zo_gym.base import UpdateRule
 from zo_gym.updates.adaptive import adaptive
 from zo_gym.updates.first_order import adam, adamm, momentum, sgd, sign
 from zo_gym.updates.polyak import polyak
-from zo_gym.updates.sharpen import sharpen, sharpened
+from zo_gym.updates.sharpen import sharpened
 from zo_gym.updates.update_rnn import update_rnn
 
 RULES: dict[str, Callable[..., UpdateRule]] = {
@@ -28,7 +28,6 @@ __all__ = [
     "momentum",
     "polyak",
     "sgd",
-    "sharpen",
     "sharpened",
     "sign",
     "update_rnn",

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from zo_gym.base import Estimate, State, UpdateRule
 from zo_gym.checks import check_at_least
-from zo_gym.directions import unit
-
-
-def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
-    """g_i (|g_i| / max |g|)^(p - 1), scaled to length 1; 0 stays 0.
-
-    Args:
-        g: (B, d).
-        sharpness: p >= 1, a number or (B, 1). 1 leaves the direction of g; infinity would leave its largest coordinate.
-    """
-    largest = g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
-    return unit(g * (g.abs() / largest) ** (sharpness - 1))
+from zo_gym.directions import sharpen
 
 
 def sharpened(rule: UpdateRule, sharpness: float) -> UpdateRule:
