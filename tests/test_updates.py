@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zo_gym.base import Estimate, Objective, State, UpdateRule
 from zo_gym.rows import leaves, put, take
-from zo_gym.updates import RULES, adam, adamm, adaptive, momentum, sgd, sign
+from zo_gym.updates import RULES, adam, adamm, adaptive, momentum, polyak, sgd, sharpened, sign
 
 B, D = 3, 4
 ETA = 0.1
@@ -47,7 +47,7 @@ def descend(rule: UpdateRule, fun: Objective, gradient: Objective, x: Tensor, st
     state = rule.init(x)
     for _ in range(steps):
         g = gradient(x)
-        x_new, state = propose(rule, state, x, g)
+        x_new, state = rule.propose(state, x, fun(x), estimate_of(g))
         if rule.judge is not None:
             kept, state = rule.judge(state, fun(x), fun(x_new), estimate_of(g))
             x_new = torch.where(kept[:, None], x_new, x)
@@ -245,3 +245,44 @@ def test_adaptive_recovers_from_a_wrong_learning_rate(learning_rate: float) -> N
     x = torch.ones(1, D, dtype=torch.float64)
     fun = lambda x: x.square().sum(1)  # noqa: E731
     assert descend(adaptive(learning_rate), fun, lambda x: 2 * x, x, 150).item() < 1e-3 * D
+
+
+# Polyak and sharpened steps
+
+
+def test_polyak_reaches_the_minimiser_of_a_norm_in_one_step() -> None:
+    """f = |x|: slope 1 along x / |x|, so the step is as long as the way."""
+    x = tensor(3, 4)
+    x_new, _ = polyak(0.1).propose((), x, tensor(5)[0], estimate_of(x / 5))
+    torch.testing.assert_close(x_new, tensor(0, 0), rtol=0, atol=1e-12)
+
+
+def test_polyak_steps_are_no_shorter_than_the_floor_and_measure_from_the_lower_bound() -> None:
+    x, g = tensor(3, 4), tensor(0.6, 0.8)
+    floored, _ = polyak(2.0).propose((), x, tensor(1)[0], estimate_of(g))
+    shifted, _ = polyak(0.1, lower_bound=4.0).propose((), x, tensor(5)[0], estimate_of(g))
+    assert (x - floored).norm().item() == pytest.approx(2.0)
+    assert (x - shifted).norm().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_a_sharpened_step_goes_along_powers_of_g_as_far_as_the_slope_there(p: float) -> None:
+    """g = (2, -1): along v ~ (2^p, -1) the slope is (2 * 2^p + 1) / |v|."""
+    v = tensor(2**p, -1)
+    slope = (2 * 2**p + 1) / v.norm().item()
+    x_new, _ = propose(sharpened(sgd(1.0), p), (), tensor(0, 0), tensor(2, -1))
+    torch.testing.assert_close(x_new, -slope * v / v.norm(), rtol=1e-12, atol=0)
+
+
+def test_a_sharpened_rule_is_judged_by_the_slope_it_followed() -> None:
+    """Along v ~ (4, -1) the gain is 81 / 17 = 4.76 rather than 5; 0.4 of the predicted decrease lies in between."""
+    rule, x, g = sharpened(adaptive(1.0), 2.0), tensor(0, 0), tensor(2, -1)
+    assert rule.judge is not None
+    between = 0.4 * (81 / 17 + 5) / 2
+    _, eta = rule.judge(rule.init(x), tensor(10)[0], tensor(10 - between)[0], estimate_of(g))
+    assert eta.item() == pytest.approx(1.15)
+
+
+def test_sharpness_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"sharpness must be finite and >= 1, got 0\.5"):
+        sharpened(sgd(1.0), 0.5)

@@ -50,6 +50,11 @@ def _onto_l1_ball(v: Tensor, radius: float) -> Tensor:
     return torch.where(size.sum(1, keepdim=True) > radius, outside, v)
 
 
+def _inward(x: Tensor, slope: Tensor) -> Tensor:
+    """0 where a step along -slope would leave [0, 1]."""
+    return torch.where(((x <= 0) & (slope > 0)) | ((x >= 1) & (slope < 0)), 0.0, slope)
+
+
 NORMS: dict[str, Norm] = {
     "l1": Norm(lambda p: p.abs().sum(dim=1), _least_l1),
     "l2": Norm(euclidean_norm, _least_l2),
@@ -75,9 +80,9 @@ def penalty(norm: str, c: float, centres: Tensor) -> Known:
         return c * shape.value(moved.flatten(0, 1)).view(points.shape[:2])
 
     def subgradient(x: Tensor, g: Tensor, instances: Tensor) -> Tensor:
-        slope = shape.least(x.clamp(0.0, 1.0) - centres[instances], g, c)
-        blocked = ((x <= 0) & (slope > 0)) | ((x >= 1) & (slope < 0))
-        return torch.where(blocked, 0.0, slope)
+        p = x.clamp(0.0, 1.0) - centres[instances]
+        g = torch.where(p == 0, _inward(x, g), g)  # what the bounds hold, the norm need not
+        return _inward(x, shape.least(p, g, c))
 
     def land(x: Tensor, target: Tensor, g: Tensor, instances: Tensor) -> Tensor:
         inside = target.clamp(0.0, 1.0)
