@@ -110,7 +110,7 @@ def test_a_wrong_guess_costs_at_most_a_tenth_more(name: str) -> None:
 
 
 def test_a_flipped_gradient_is_as_good_as_the_gradient() -> None:
-    """But for the error of the forward difference, whose sign differs: f falls by three decades in 20 steps both ways."""
+    """But for the error of the forward difference: f falls by three decades in 20 steps both ways."""
     _, right = run(true, budget=41)
     _, flipped = run(lambda x, instances: -true(x, instances), budget=41)
     assert (right[-1] < 3e-4 * right[0]).all()

@@ -132,7 +132,9 @@ def minimize(
     if composite and problem.known is None:
         raise ValueError(f"composite=True needs a problem with a known part, and '{problem.name}' has none. Drop it.")
     power: dict[str, Any] = {} if sharpness is None else {"sharpness": sharpness}
-    chosen = build(method, problem.dim, **parts, **numbers, **power, gradient=problem.gradient)
+    facts: dict[str, Any] = {"gradient": problem.gradient, "known": problem.known if composite else None}
+    context = None if problem.context is None else problem.context[None]
+    chosen = build(method, problem.dim, **parts, **numbers, **power, **facts, context=context)
     step_cost = cost(chosen.estimator, chosen.num_directions, problem.dim, reevaluate=reevaluate)
     require_budget(budget, step_cost, on_failure)
     optimizer = Optimizer(
