@@ -34,7 +34,7 @@ class TrainArgs:
     """The gate's epsilon."""
     num_directions: int = 20
     """q of the random phase behind a shut gate."""
-    observation: Literal["x", "history"] = "x"
+    observation: Literal["x", "history", "context"] = "x"
     """What the agent sees."""
     reward: Literal["decrease", "paper", "relative", "log"] = "decrease"
     """What it is paid."""

@@ -38,7 +38,7 @@ def policy_sampler(policy: Policy) -> Sampler:
         noise = config.exploration / math.sqrt(config.dim) * normal(generators, (q, config.dim), like=x)
         return unit(actions[:, None, :] + noise), state
 
-    return Sampler(init=lambda x: (), sample=sample, observe=lambda state, estimate, move: state)
+    return Sampler(init=lambda x: (), sample=sample, observe=lambda state, step: state)
 
 
 def zo_rl(

@@ -193,7 +193,7 @@ def test_memories_are_empty_at_every_start() -> None:
         assert not memory.hidden.any()
         assert not memory.cell.any()
     assert not fresh.sampler.signal.any()
-    assert not fresh.estimate.gradient.any()
+    assert not fresh.last.estimate.gradient.any()
 
 
 # Gradients of f

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from steps import estimate_of, step_of
 from torch import Tensor
 
-from zo_gym.base import Estimate, Generators
+from zo_gym.base import Generators
 from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.optimizer import Optimizer
@@ -165,7 +166,7 @@ def test_update_moves_by_what_the_network_says_times_eta() -> None:
     state, memory, at = rule.init(x), no_memory(x), x
     for g in gradients:
         said, memory = lstm(g[..., None], memory)
-        at, state = rule.propose(state, at, g)
+        at, state = rule.propose(state, at, at[:, 0], estimate_of(g))
         torch.testing.assert_close(at, x + 0.5 * said, rtol=0, atol=0)
         x = at
     assert state.cell.any()
@@ -173,7 +174,7 @@ def test_update_moves_by_what_the_network_says_times_eta() -> None:
 
 def test_update_without_weights_is_always_the_same_untrained_network() -> None:
     x, g = randn(B, D), randn(B, D, seed=1)
-    first, again = (update_rnn().propose(no_memory(x), x, g)[0] for _ in range(2))
+    first, again = (update_rnn().propose(no_memory(x), x, x[:, 0], estimate_of(g))[0] for _ in range(2))
     assert torch.equal(first, again)
     assert 0 < (first - x).abs().max().item() <= 0.1 * math.sqrt(10)  # 10 cells of size < 1, weights <= 0.1 / sqrt(10)
 
@@ -183,8 +184,8 @@ def test_graphs_are_built_for_trainable_networks_only(trainable: bool) -> None:
     update, query = network(1).requires_grad_(trainable), network(2).requires_grad_(trainable)
     x, g = randn(B, D), randn(B, D, seed=1)
     rule, sampler = update_rnn(weights=update), query_rnn(query, 1.0)
-    x_new, memory = rule.propose(rule.init(x), x, g)
-    state = sampler.observe(sampler.init(x), Estimate(g, g, g[:, 0]), g)
+    x_new, memory = rule.propose(rule.init(x), x, x[:, 0], estimate_of(g))
+    state = sampler.observe(sampler.init(x), step_of(g, g))
     u, _ = sampler.sample(state, x, 2, [make_generator(i) for i in range(B)])
     assert [t.requires_grad for t in (x_new, memory.cell, state.signal, u)] == [trainable] * 4
 
@@ -222,7 +223,7 @@ def test_network_reads_the_last_estimate_and_the_last_move() -> None:
     state = sampler.init(x)
     for seed in (1, 3):
         g, move = randn(B, D, seed=seed), randn(B, D, seed=seed + 1)
-        state = sampler.observe(state, Estimate(g, g[:, :1], g[:, 0]), move)
+        state = sampler.observe(state, step_of(g, move))
         said, memory = lstm(torch.stack([g, move], dim=2), memory)
         assert torch.equal(state.signal, said)
 
@@ -390,10 +391,10 @@ def test_weights_do_what_they_say() -> None:
 def test_learning_rate_scales_what_was_learned() -> None:
     x, g = torch.zeros(1, D, dtype=torch.float64), randn(1, D)
     half, whole = (build("zo-lstm", D, weights=optimizer(), learning_rate=eta).update for eta in (0.5, 1.0))
-    moved = [rule.propose(rule.init(x), x, g)[0] for rule in (half, whole)]
+    moved = [rule.propose(rule.init(x), x, x[:, 0], estimate_of(g))[0] for rule in (half, whole)]
     torch.testing.assert_close(2 * moved[0], moved[1], rtol=1e-15, atol=0)
     default = build("zo-lstm", D, weights=optimizer()).update
-    assert torch.equal(default.propose(default.init(x), x, g)[0], moved[1])
+    assert torch.equal(default.propose(default.init(x), x, x[:, 0], estimate_of(g))[0], moved[1])
 
 
 def test_optimizer_takes_weights() -> None:

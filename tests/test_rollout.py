@@ -53,8 +53,8 @@ def test_a_moment_says_where_the_estimate_was_made() -> None:
     problem = make_problem("quadratic")
     method = build("zo-sgd", problem.dim, learning_rate=0.01)
     moments = run(method, torch.zeros(1, problem.dim, dtype=torch.float64), [0], 100)
-    assert moments[0].step is None
+    assert moments[0].gradient is None
     for before, after in pairwise(moments):
-        assert after.step is not None
+        assert after.gradient is not None
         assert torch.equal(after.before, before.iterate.x)
-        np.testing.assert_allclose(after.iterate.x, after.before - 0.01 * after.step.estimate.gradient, rtol=1e-12)
+        np.testing.assert_allclose(after.iterate.x, after.before - 0.01 * after.gradient, rtol=1e-12)

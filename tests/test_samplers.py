@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 from torch import Tensor
 
-from zo_gym.base import Estimate, Generators, Problem, Sampler, State
+from zo_gym.base import Generators, Problem, Sampler, State
 from zo_gym.estimators import span
 from zo_gym.oracle import Oracle
 from zo_gym.rng import make_generator
@@ -30,15 +31,11 @@ def generators(*seeds: int) -> Generators:
     return [make_generator(seed) for seed in seeds]
 
 
-def estimate(gradient: Tensor) -> Estimate:
-    return Estimate(gradient, gradient[:, :1], gradient.square().sum(1))
-
-
 def with_history(sampler: Sampler, x: Tensor, *gradients: Tensor) -> State:
     """The state after steps with these estimates."""
     state = sampler.init(x)
     for g in gradients:
-        state = sampler.observe(state, estimate(g), -0.1 * g)
+        state = sampler.observe(state, step_of(g, -0.1 * g))
     return state
 
 
@@ -81,7 +78,7 @@ def test_shapes_and_dtype(name: str, dtype: torch.dtype, b: int, q: int, d: int)
     assert u.shape == (b, q, d)
     assert u.dtype == dtype
     assert bool(u.isfinite().all())
-    after = sampler.observe(state, estimate(torch.ones_like(x)), torch.ones_like(x))
+    after = sampler.observe(state, step_of(torch.ones_like(x), torch.ones_like(x)))
     assert all(leaf.dtype == dtype and len(leaf) == b for leaf in leaves(after) if leaf.is_floating_point())
 
 
@@ -125,7 +122,7 @@ def test_nothing_that_is_passed_in_is_mutated_or_kept(name: str) -> None:
     before = [leaf.clone() for leaf in leaves(state)]
     u, after = sampler.sample(state, x, 2, generators(0))
     u.zero_()
-    final = sampler.observe(after, estimate(g), move)
+    final = sampler.observe(after, step_of(g, move))
     assert torch.equal(x, randn(1, D))
     assert torch.equal(g, randn(1, D, seed=1))
     assert torch.equal(move, randn(1, D, seed=2))
@@ -231,7 +228,7 @@ def test_guided_estimate_and_move_takes_the_newest_of_both(k: int) -> None:
     x = torch.zeros(N, d, dtype=torch.float64)
     state = sampler.init(x)
     for estimated, moved in ((old_g, old_move), (g, move)):
-        state = sampler.observe(state, estimate(estimated.expand(N, d)), moved.expand(N, d))
+        state = sampler.observe(state, step_of(estimated.expand(N, d), moved.expand(N, d)))
     u = sampler.sample(state, x, 1, [make_generator(11)] * N)[0][:, 0]
     u_svd = torch.linalg.svd(torch.cat([g, move, old_g][:k]))[2][:k]  # (k, d)
     assert_second_moment(u, 0.5 * torch.eye(d, dtype=torch.float64) + 0.5 * d / k * u_svd.mT @ u_svd)
@@ -285,7 +282,7 @@ def test_history_with_span_accumulates_a_constant_gradient() -> None:
     for _ in range(70):
         u, state = sampler.sample(state, iterate.x, 2, [generator])
         done = step(oracle, iterate, u, span, rule, 0.01)
-        state = sampler.observe(state, done.estimate, done.iterate.x - iterate.x)
+        state = sampler.observe(state, done)
         iterate = done.iterate
         lengths.append(done.estimate.gradient.norm().item())
     assert bool((np.diff(lengths) > -1e-9).all())  # rounding of slopes at mu = 0.01

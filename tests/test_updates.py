@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from steps import estimate_of
 from torch import Tensor
 
 from zo_gym.base import Estimate, Objective, State, UpdateRule
 from zo_gym.rows import leaves, put, take
-from zo_gym.updates import RULES, adam, adamm, adaptive, momentum, sgd, sign
+from zo_gym.updates import RULES, adam, adamm, adaptive, momentum, polyak, sgd, sharpened, sign
 
 B, D = 3, 4
 ETA = 0.1
@@ -27,15 +28,16 @@ def tensor(*values: float) -> Tensor:
     return torch.tensor([values], dtype=torch.float64)
 
 
-def estimate(gradient: Tensor) -> Estimate:
-    return Estimate(gradient, gradient[:, :1], gradient.square().sum(1))
+def propose(rule: UpdateRule, state: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
+    """What the rule makes of g, at f(x) = 1."""
+    return rule.propose(state, x, torch.ones_like(x[:, 0]), estimate_of(g))
 
 
 def moves(rule: UpdateRule, x: Tensor, gradients: Tensor) -> Tensor:
     """Iterates after each of the gradients (steps, B, d)."""
     state, path = rule.init(x), []
     for g in gradients:
-        x, state = rule.propose(state, x, g)
+        x, state = propose(rule, state, x, g)
         path.append(x)
     return torch.stack(path)
 
@@ -45,9 +47,9 @@ def descend(rule: UpdateRule, fun: Objective, gradient: Objective, x: Tensor, st
     state = rule.init(x)
     for _ in range(steps):
         g = gradient(x)
-        x_new, state = rule.propose(state, x, g)
+        x_new, state = rule.propose(state, x, fun(x), estimate_of(g))
         if rule.judge is not None:
-            kept, state = rule.judge(state, fun(x), fun(x_new), estimate(g))
+            kept, state = rule.judge(state, fun(x), fun(x_new), estimate_of(g))
             x_new = torch.where(kept[:, None], x_new, x)
         x = x_new
     return fun(x)
@@ -81,11 +83,11 @@ def test_a_restarted_row_behaves_as_new(name: str) -> None:
     state: State = rule.init(x)
     at = x
     for g in gradients[:3]:
-        at, state = rule.propose(state, at, g)
+        at, state = propose(rule, state, at, g)
     rows = np.array([1])
     at, state = put(at, rows, take(x, rows)), put(state, rows, rule.init(take(x, rows)))
     for g in gradients[3:]:
-        at, state = rule.propose(state, at, g)
+        at, state = propose(rule, state, at, g)
     assert torch.equal(at[1], moves(rule, x[1:2], gradients[3:, 1:2])[-1, 0])
     assert torch.equal(at[[0, 2]], moves(rule, x, gradients)[-1, [0, 2]])
 
@@ -93,11 +95,11 @@ def test_a_restarted_row_behaves_as_new(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_nothing_that_is_passed_in_is_mutated(name: str) -> None:
     rule, x, g = RULES[name](ETA), randn(B, D), randn(B, D, seed=1)
-    _, state = rule.propose(rule.init(x), x, g)
+    _, state = propose(rule, rule.init(x), x, g)
     before = [leaf.clone() for leaf in leaves(state)]
-    rule.propose(state, x, g)
+    propose(rule, state, x, g)
     if rule.judge is not None:
-        rule.judge(state, g[:, 0], g[:, 1], estimate(g))
+        rule.judge(state, g[:, 0], g[:, 1], estimate_of(g))
     assert all(torch.equal(a, b) for a, b in zip(leaves(state), before, strict=True))
     assert torch.equal(x, randn(B, D))
     assert torch.equal(g, randn(B, D, seed=1))
@@ -106,9 +108,9 @@ def test_nothing_that_is_passed_in_is_mutated(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_dtype_follows_x(name: str) -> None:
     rule, x = RULES[name](ETA), randn(B, D, dtype=torch.float32)
-    x_new, state = rule.propose(rule.init(x), x, randn(B, D, seed=1, dtype=torch.float32))
+    x_new, state = propose(rule, rule.init(x), x, randn(B, D, seed=1, dtype=torch.float32))
     if rule.judge is not None:
-        _, state = rule.judge(state, x[:, 0], x[:, 1], estimate(x))
+        _, state = rule.judge(state, x[:, 0], x[:, 1], estimate_of(x))
     assert {leaf.dtype for leaf in [x_new, *leaves(state)]} == {torch.float32}
 
 
@@ -122,7 +124,7 @@ def test_learning_rate_must_be_positive_and_finite(name: str, learning_rate: flo
 @pytest.mark.parametrize("name", RULES)
 def test_zero_gradient_does_not_move(name: str) -> None:
     rule, x = RULES[name](ETA), randn(B, D)
-    assert torch.equal(rule.propose(rule.init(x), x, torch.zeros_like(x))[0], x)
+    assert torch.equal(propose(rule, rule.init(x), x, torch.zeros_like(x))[0], x)
 
 
 @pytest.mark.parametrize("name", sorted(set(RULES) - LEARNED))
@@ -150,12 +152,12 @@ def test_follows_the_valley_of_rosenbrock(name: str) -> None:
 
 
 def test_sgd_steps_by_eta_g() -> None:
-    x_new, _ = sgd(0.5).propose((), tensor(1, 2), tensor(4, -2))
+    x_new, _ = propose(sgd(0.5), (), tensor(1, 2), tensor(4, -2))
     assert x_new.tolist() == [[-1, 3]]
 
 
 def test_sign_steps_by_eta_in_every_coordinate() -> None:
-    x_new, _ = sign(0.5).propose((), tensor(1, 2, 3), tensor(4e9, -2e-9, 0))
+    x_new, _ = propose(sign(0.5), (), tensor(1, 2, 3), tensor(4e9, -2e-9, 0))
     assert x_new.tolist() == [[0.5, 2.5, 3.0]]
 
 
@@ -197,7 +199,7 @@ def test_adamm_is_amsgrad_with_the_defaults_of_its_paper() -> None:
 @pytest.mark.parametrize("name", ["adam", "adamm"])
 def test_first_step_of_adam_has_the_length_eta_whatever_the_gradient(name: str) -> None:
     """eps = 1e-8 against |g| >= 1e-3 changes the step by at most 1e-5."""
-    x_new, _ = RULES[name](ETA).propose(RULES[name](ETA).init(tensor(0, 0)), tensor(0, 0), tensor(1e-3, -1e3))
+    x_new, _ = propose(RULES[name](ETA), RULES[name](ETA).init(tensor(0, 0)), tensor(0, 0), tensor(1e-3, -1e3))
     torch.testing.assert_close(x_new, tensor(-ETA, ETA), rtol=2e-5, atol=0)
 
 
@@ -231,9 +233,9 @@ def test_adaptive_accepts_and_rejects_by_its_truth_table() -> None:
 def test_adaptive_uses_the_rate_it_has_found() -> None:
     rule, x, g = adaptive(0.5), tensor(0), tensor(2)
     assert rule.judge is not None
-    first, state = rule.propose(rule.init(x), x, g)
-    _, state = rule.judge(state, tensor(1)[0], tensor(2)[0], estimate(g))  # worse: eta 0.25
-    second, _ = rule.propose(state, x, g)
+    first, state = propose(rule, rule.init(x), x, g)
+    _, state = rule.judge(state, tensor(1)[0], tensor(2)[0], estimate_of(g))  # worse: eta 0.25
+    second, _ = propose(rule, state, x, g)
     assert (first.item(), second.item()) == (-1.0, -0.5)
 
 
@@ -243,3 +245,44 @@ def test_adaptive_recovers_from_a_wrong_learning_rate(learning_rate: float) -> N
     x = torch.ones(1, D, dtype=torch.float64)
     fun = lambda x: x.square().sum(1)  # noqa: E731
     assert descend(adaptive(learning_rate), fun, lambda x: 2 * x, x, 150).item() < 1e-3 * D
+
+
+# Polyak and sharpened steps
+
+
+def test_polyak_reaches_the_minimiser_of_a_norm_in_one_step() -> None:
+    """f = |x|: slope 1 along x / |x|, so the step is as long as the way."""
+    x = tensor(3, 4)
+    x_new, _ = polyak(0.1).propose((), x, tensor(5)[0], estimate_of(x / 5))
+    torch.testing.assert_close(x_new, tensor(0, 0), rtol=0, atol=1e-12)
+
+
+def test_polyak_steps_are_no_shorter_than_the_floor_and_measure_from_the_lower_bound() -> None:
+    x, g = tensor(3, 4), tensor(0.6, 0.8)
+    floored, _ = polyak(2.0).propose((), x, tensor(1)[0], estimate_of(g))
+    shifted, _ = polyak(0.1, lower_bound=4.0).propose((), x, tensor(5)[0], estimate_of(g))
+    assert (x - floored).norm().item() == pytest.approx(2.0)
+    assert (x - shifted).norm().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_a_sharpened_step_goes_along_powers_of_g_as_far_as_the_slope_there(p: float) -> None:
+    """g = (2, -1): along v ~ (2^p, -1) the slope is (2 * 2^p + 1) / |v|."""
+    v = tensor(2**p, -1)
+    slope = (2 * 2**p + 1) / v.norm().item()
+    x_new, _ = propose(sharpened(sgd(1.0), p), (), tensor(0, 0), tensor(2, -1))
+    torch.testing.assert_close(x_new, -slope * v / v.norm(), rtol=1e-12, atol=0)
+
+
+def test_a_sharpened_rule_is_judged_by_the_slope_it_followed() -> None:
+    """Along v ~ (4, -1) the gain is 81 / 17 = 4.76 rather than 5; 0.4 of the predicted decrease lies in between."""
+    rule, x, g = sharpened(adaptive(1.0), 2.0), tensor(0, 0), tensor(2, -1)
+    assert rule.judge is not None
+    between = 0.4 * (81 / 17 + 5) / 2
+    _, eta = rule.judge(rule.init(x), tensor(10)[0], tensor(10 - between)[0], estimate_of(g))
+    assert eta.item() == pytest.approx(1.15)
+
+
+def test_sharpness_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"sharpness must be finite and >= 1, got 0\.5"):
+        sharpened(sgd(1.0), 0.5)

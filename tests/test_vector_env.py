@@ -449,7 +449,7 @@ def test_pickled_copy_plays_the_same() -> None:
 
 
 def test_rule_of_ones_own_is_used_by_every_row() -> None:
-    still = UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x, state))
+    still = UpdateRule(init=lambda x: (), propose=lambda state, x, fx, estimate: (x, state))
     env = ZOSamplingVectorEnv("quadratic", num_envs=3, update=still)
     first, _ = env.reset(seed=0)
     (actions,) = actions_for(env, 1)

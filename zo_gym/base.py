@@ -51,6 +51,22 @@ class BudgetError(RuntimeError):
     """The queries that a call needs are more than the budget has left. Nothing was evaluated."""
 
 
+class Known(NamedTuple):
+    """What is known of f without a query: f = unknown part + known part, inside a box.
+
+    All functions take the instance of each row, int64 (b,), as `Family` does; a `Problem` has one instance, 0.
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    """Points (b, m, d), instances -> the known part there, (b, m)."""
+    subgradient: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """x (b, d), gradient of the unknown part (b, d), instances -> the steepest feasible slope of f, (b, d): the element
+    of least norm of that gradient + the known part's subdifferential + the box's normal cone, all at x."""
+    land: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """x (b, d), x' (b, d), gradient of the unknown part (b, d), instances -> where a move from x towards x' ends:
+    inside the box, and on a kink of the known part that the unknown part does not outweigh, (b, d)."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """An objective to minimise, where to start, and what is known about it.
@@ -63,6 +79,8 @@ class Problem:
         gradient: Points (m, d) -> gradients (m, d), for diagnostics; of all methods only the reference "true-gradient"
             sees it. None if unknown.
         minimum: Least known value of f, or None.
+        known: The part of f that needs no queries, or None. A method looks at it only where it is told to.
+        context: What a policy may know of the problem besides x, (k,), e.g. the label that an attack starts from; None.
         shape: The image behind the vector, e.g. (28, 28); None for a plain vector.
         dtype: Floating type of x, f and the estimates; float64 unless the user chose otherwise.
         device: Where x lives and f is evaluated.
@@ -74,6 +92,8 @@ class Problem:
     initial: Callable[[torch.Generator], Tensor]
     gradient: Objective | None = None
     minimum: float | None = None
+    known: Known | None = None
+    context: Tensor | None = None
     shape: tuple[int, ...] | None = None
     dtype: torch.dtype = torch.float64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -94,6 +114,8 @@ class Family:
         gradient: x (b, d), instances (b,) -> gradients (b, d), for diagnostics only. None if unknown.
         measure: x (b, d), instances (b,) -> named numbers (b,) that tell how good x is, e.g. the distortion of an
             attack; for reports only, never counted. None if f says it all.
+        known: As of `Problem`.
+        context: As of `Problem`, one row an instance, (size, k).
         shape: The image behind the vector, or None.
         dtype: Floating type of x and f.
         device: Where x lives and f is evaluated.
@@ -106,6 +128,8 @@ class Family:
     initial: Callable[[int, torch.Generator], Tensor]
     gradient: Callable[[Tensor, Tensor], Tensor] | None = None
     measure: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
+    known: Known | None = None
+    context: Tensor | None = None
     shape: tuple[int, ...] | None = None
     dtype: torch.dtype = torch.float64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -117,9 +141,53 @@ class Estimate(NamedTuple):
     gradient: Tensor
     """g, shape (B, d)."""
     slopes: Tensor
-    """Signed directional derivatives delta along the directions, shape (B, q)."""
+    """Signed directional derivatives delta along the directions, (B, q); of the unknown part of f alone where the known
+    one is taken exactly."""
     gain: Tensor
     """grad f . g as the queries measured it, shape (B,): a step -eta g lowers the linear model of f by eta * gain."""
+
+
+class Iterate(NamedTuple):
+    """Where B runs stand."""
+
+    x: Tensor
+    """(B, d)."""
+    fx: Tensor
+    """f(x) as last queried, (B,)."""
+    best_x: Tensor
+    """The iterate with the least f so far, (B, d)."""
+    best_f: Tensor
+    """(B,)."""
+    rule_state: State
+
+
+class Step(NamedTuple):
+    """One finished step of B runs: where they stand now, and everything that its queries revealed."""
+
+    iterate: Iterate
+    estimate: Estimate
+    """What the step was made of."""
+    directions: Tensor
+    """The directions that were probed, (B, q, d)."""
+    unknown: Tensor
+    """What the queries say of the unknown part's gradient, (B, d): all of g unless the known part was added to it."""
+    trial: Tensor
+    """The move that was tried, (B, d)."""
+    change: Tensor
+    """f(x + trial) - f(x), (B,)."""
+    echo: Tensor | None
+    """What f(x) said anew less what it said before, (B,): noise alone. None where it was not asked again."""
+    probe_slope: Tensor | None
+    """delta along the probe, (B,), where one was given."""
+    kept: Tensor | None
+    """(B,) bool: was the move accepted? None where the rule keeps every move."""
+    memory: State = None
+    """What the sampler's `refine` remembers; None where there is none."""
+
+    @property
+    def move(self) -> Tensor:
+        """x' - x, (B, d): the trial, or 0 where it was rejected."""
+        return self.trial if self.kept is None else torch.where(self.kept.unsqueeze(1), self.trial, 0.0)
 
 
 class Sampler(NamedTuple):
@@ -129,11 +197,16 @@ class Sampler(NamedTuple):
     """x (B, d) -> state."""
     sample: Callable[[State, Tensor, int, Generators], tuple[Tensor, State]]
     """(state, x (B, d), q, generators) -> directions (B, q, d), state. Costs no queries."""
-    observe: Callable[[State, Estimate, Tensor], State]
-    """(state, estimate, move x' - x (B, d)) -> state, called after every step."""
+    observe: Callable[[State, Step], State]
+    """(state, step) -> state, called after every step."""
     scale: Callable[[State, Tensor], Tensor] | None = None
     """(state, x (B, d)) -> standard deviation of each coordinate of the next directions, (B, d), squares summing to d.
     None where nothing of the kind is learned."""
+    refine: Callable[[State, Tensor, Tensor, Estimate], tuple[Tensor, State]] | None = None
+    """(state, x (B, d), directions (B, q, d), estimate) -> a better g (B, d) from what earlier steps told, state.
+    None leaves the estimate as the step's own queries make it."""
+    wants: Callable[[State], Tensor] | None = None
+    """state -> how many of its first directions each row wants probed now, int64 (B,), from 1 to q. None: all q."""
 
 
 class Estimator(NamedTuple):
@@ -155,8 +228,8 @@ class UpdateRule(NamedTuple):
 
     init: Callable[[Tensor], State]
     """x (B, d) -> state."""
-    propose: Callable[[State, Tensor, Tensor], tuple[Tensor, State]]
-    """(state, x (B, d), g (B, d)) -> candidate x' (B, d), state."""
+    propose: Callable[[State, Tensor, Tensor, Estimate], tuple[Tensor, State]]
+    """(state, x (B, d), f(x) (B,), estimate) -> candidate x' (B, d), state."""
     judge: Callable[[State, Tensor, Tensor, Estimate], tuple[Tensor, State]] | None = None
     """(state, f(x) (B,), f(x') (B,), estimate) -> kept (B,) bool, state. None keeps every move."""
 

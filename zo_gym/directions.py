@@ -17,6 +17,17 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return (unit(a) * unit(b)).sum(-1)
 
 
+def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
+    """g_i (|g_i| / max |g|)^(p - 1), scaled to length 1; 0 stays 0.
+
+    Args:
+        g: (B, d).
+        sharpness: p >= 1, a number or (B, 1). 1 leaves the direction of g; infinity would leave its largest coordinate.
+    """
+    largest = g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+    return unit(g * (g.abs() / largest) ** (sharpness - 1))
+
+
 def orthonormalise(u: Tensor) -> Tensor:
     """An orthonormal basis of the span of the directions (B, q, d), row by row; q <= d.
 

@@ -66,7 +66,8 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
 
     ## Observation space
     `Box(-m, m, (n,), float32)` with m the largest float32 (x has no bounds): x_k, n = d (the paper); or with
-    `observation="history"` x_k, the last g, the last move and log(1 + queries left), n = 3 d + 1.
+    `observation="history"` x_k, the last g, the last move and log(1 + queries left), n = 3 d + 1; with "context"
+    x_k and what the problem tells of itself (`Problem.context`), n = d + k.
 
     ## Reward
     The decrease f(x_k) - f(x_{k+1}) ("decrease", default); "relative": divided by |f(x_k)|; "log": the decrease of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from zo_gym.base import Family, Problem
+from zo_gym.base import Family, Known, Problem
 from zo_gym.checks import check_integer
 
 
@@ -22,13 +22,15 @@ def member(family: Family, instance: int) -> Problem:
     if number >= family.size:
         raise ValueError(f"instance must be < {family.size}, the size of '{family.name}', got {number}.")
     index = torch.tensor([number], device=family.device)
-    gradient = family.gradient
+    gradient, known = family.gradient, family.known
     return Problem(
         name=f"{family.name}[{number}]",
         dim=family.dim,
         fun=lambda points: family.fun(points[None], index)[0],
         initial=lambda generator: family.initial(number, generator),
         gradient=None if gradient is None else lambda points: gradient(points, index.expand(len(points))),
+        known=None if known is None else renumbered(known, index),
+        context=None if family.context is None else family.context[number],
         shape=family.shape,
         dtype=family.dtype,
         device=family.device,
@@ -53,6 +55,17 @@ def subset(family: Family, instances: Sequence[int]) -> Family:
         initial=lambda instance, generator: family.initial(chosen[instance], generator),
         gradient=None if gradient is None else lambda x, rows: gradient(x, index[rows]),
         measure=None if measure is None else lambda x, rows: measure(x, index[rows]),
+        known=None if family.known is None else renumbered(family.known, index),
+        context=None if family.context is None else family.context[index],
+    )
+
+
+def renumbered(known: Known, index: Tensor) -> Known:
+    """The known part of a family whose instance i is the given one's instance index[i]."""
+    return Known(
+        lambda points, rows: known.value(points, index[rows]),
+        lambda x, g, rows: known.subgradient(x, g, index[rows]),
+        lambda x, target, g, rows: known.land(x, target, g, index[rows]),
     )
 
 

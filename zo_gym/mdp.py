@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Family, Generators, State
+from zo_gym.base import Family, Generators, Iterate, State, Step
 from zo_gym.directions import cosine, unit
 from zo_gym.estimators import forward
 from zo_gym.family import gradient_of
 from zo_gym.oracle import Oracle
 from zo_gym.rows import concatenate, put, take
 from zo_gym.settings import MDP
-from zo_gym.step import Iterate, Step, begin, step
+from zo_gym.step import begin, observed, refinement, step
 
 
 class MDPState(NamedTuple):
@@ -46,6 +46,9 @@ class Outcome(NamedTuple):
     """Signed slope of f along `direction` as measured, (B,)."""
     rho: Tensor | None
     """Eq. 3, (B,), NaN where the gate was open; None with gate "off"."""
+    unknown_delta: Tensor | None
+    """Signed slope of the unknown part of f along `direction`, (B,), at no query; NaN behind a shut gate, None where
+    nothing is known of f."""
     cosine: Tensor | None
     """cos(g, grad f(x_k)), (B,); None without diagnostics."""
 
@@ -133,7 +136,7 @@ def _follow(mdp: MDP, oracle: Oracle, state: MDPState, u: Tensor, rows: np.ndarr
     )
     slope = done.estimate.slopes.squeeze(1)
     rho = None if s.gate == "off" else torch.full_like(slope, math.nan)
-    return _close(mdp, oracle, rows, state, done, u, slope, rho)
+    return _close(mdp, oracle, rows, state, done, u, slope, rho, slope)
 
 
 def _explore(
@@ -152,13 +155,14 @@ def _explore(
         s.smoothing,
         probe=u,
         reevaluate=s.reevaluate,
+        refine=refinement(mdp.sampler, sampler_state),
         rows=rows,
     )
     g, probe_slope = done.estimate.gradient, done.probe_slope
     assert probe_slope is not None
     rho = cosine(g, probe_slope[:, None] * u)  # (eq. 3)
     norm = torch.linalg.vector_norm(g, dim=-1).clamp_min(torch.finfo(g.dtype).tiny)
-    return _close(mdp, oracle, rows, state, done, unit(g), done.estimate.gain / norm, rho)
+    return _close(mdp, oracle, rows, state, done, unit(g), done.estimate.gain / norm, rho, None)
 
 
 def _close(
@@ -170,18 +174,31 @@ def _close(
     direction: Tensor,
     delta: Tensor,
     rho: Tensor | None,
+    measured: Tensor | None,
 ) -> tuple[MDPState, Outcome]:
+    """State and outcome after a step; `measured` is the slope (B,) along the one direction probed, if it was one."""
     g, x = done.estimate.gradient, state.iterate.x
-    move = done.iterate.x - x
     gate = state.gate if rho is None else mdp.gate.update(state.gate, rho)
-    sampler_state = mdp.sampler.observe(state.sampler, done.estimate, move)
+    sampler_state = observed(mdp.sampler, state.sampler, done)
     if mdp.settings.direction == "scaled":  # as an action: what the scales would turn into this direction
         assert mdp.sampler.scale is not None
         scale = mdp.sampler.scale(state.sampler, x)
         direction = unit(direction / scale.clamp_min(torch.finfo(x.dtype).tiny))
+    unknown = _unknown_slope(mdp, oracle.instances_of(rows), x, done.directions[:, 0], measured)
     truth = gradient_of(mdp.problem, x, oracle.instances_of(rows)) if mdp.settings.diagnostics else None
     cos = None if truth is None else cosine(g, truth)
-    return MDPState(done.iterate, g, move, gate, sampler_state), Outcome(direction, delta, rho, cos)
+    return MDPState(done.iterate, g, done.move, gate, sampler_state), Outcome(direction, delta, rho, unknown, cos)
+
+
+def _unknown_slope(mdp: MDP, instances: Tensor, x: Tensor, u: Tensor, slope: Tensor | None) -> Tensor | None:
+    """The measured slope (B,) along u (B, d) less that of the known part."""
+    if mdp.problem.known is None:
+        return None
+    if slope is None:
+        return torch.full_like(x[:, 0], math.nan)
+    mu = mdp.settings.smoothing
+    part = mdp.problem.known.value(torch.stack([x, x + mu * u], dim=1), instances)  # (B, 2)
+    return slope - (part[:, 1] - part[:, 0]) / mu
 
 
 def restart(mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:
@@ -239,6 +256,8 @@ def info(mdp: MDP, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> 
     if outcome is None:
         return report
     report["delta"] = _host(outcome.delta)
+    if outcome.unknown_delta is not None:
+        report["unknown_delta"] = _host(outcome.unknown_delta)
     if outcome.rho is not None:
         report["rho"] = _host(outcome.rho)
         report["direction"] = _host(outcome.direction.to(torch.float32))
@@ -261,6 +280,13 @@ def _see_history(oracle: Oracle, state: MDPState) -> np.ndarray:
     return np.concatenate([*map(_to_float32, (state.iterate.x, state.estimate, state.move)), left], axis=1)
 
 
+def _see_context(oracle: Oracle, state: MDPState) -> np.ndarray:
+    problem = oracle.problem
+    assert problem.context is not None  # resolve() saw to it
+    context = problem.context[oracle.instances] if isinstance(problem, Family) else problem.context[None]
+    return np.concatenate([_to_float32(state.iterate.x), _to_float32(context)], axis=1)
+
+
 def _to_float32(values: Tensor) -> np.ndarray:
     """In new memory; what float32 cannot hold becomes its largest value, which is the observation space's bound."""
     most = torch.finfo(torch.float32).max
@@ -274,8 +300,12 @@ def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
     return np.log(fx) - np.log(f_new)
 
 
-OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], np.ndarray]] = {"x": _see_x, "history": _see_history}
-"""x_k (the paper); or x_k, last g, last move, log(1 + queries left), concatenated."""
+OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], np.ndarray]] = {
+    "x": _see_x,
+    "history": _see_history,
+    "context": _see_context,
+}
+"""x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the problem's context; concatenated."""
 
 REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "decrease": lambda fx, f_new: fx - f_new,

@@ -12,13 +12,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from zo_gym.base import Estimator, Objective, Sampler, UpdateRule
+from torch import Tensor
+
+from zo_gym.base import Estimator, Known, Objective, Sampler, UpdateRule
 from zo_gym.checks import check_directions
 from zo_gym.estimators import ESTIMATORS, span
 from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.rnn import LSTMOptimizer, load_optimizer
 from zo_gym.samplers import SAMPLERS, true_gradient
-from zo_gym.updates import RULES
+from zo_gym.updates import RULES, sharpened
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def installed_methods() -> dict[str, EntryPoint]:
 def require_method(name: str, others: Mapping[str, Any]) -> None:
     """Raise ValueError unless there is a method of this name, here, among `others`, or in an installed package."""
     if not (isinstance(name, str) and (name in METHODS or name in others)):
-        lookup({**METHODS, **others, **installed_methods()}, name, "method")
+        known = {**METHODS, **others, **installed_methods()}
+        family = name.partition(":")[0] if isinstance(name, str) else name
+        lookup(known, family if family in known else name, "method")
 
 
 def build(
@@ -112,11 +116,15 @@ def build(
     update: str | UpdateRule | None = None,
     weights: LSTMOptimizer | str | Path | None = None,
     gradient: Objective | None = None,
+    context: Tensor | None = None,
+    known: Known | None = None,
+    sharpness: float = 1.0,
 ) -> Method:
     """The named method at dimension `dim`, with any part replaced.
 
     Args:
-        method: A key of `METHODS`, or of `installed_methods()`.
+        method: A key of `METHODS`, or of `installed_methods()`; "<key>:<variant>" for an installed one that comes in
+            variants, e.g. "pretrained:mnist-attack".
         dim: d.
         learning_rate: eta; None for the method's default. Only for an update rule given by name.
         num_directions: q >= 1; None for the method's default, lowered to d where the estimator is "span".
@@ -127,16 +135,23 @@ def build(
             "query_rnn" and "update_rnn", which need it; for "zo-rl" the folder of a policy.
         gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method looks at it. Its
             evaluations are not queries.
+        context: What the problem tells a policy besides x, one line a row of the run, (B, k); for installed methods.
+        known: The known part of f where the run takes it exactly (`zo_gym.step.step`, "composite"), rows numbered from
+            0; for installed methods whose directions heed it.
+        sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`).
 
     Raises:
         FileNotFoundError: There is no such file of weights.
         TypeError, ValueError: A name is unknown, a number out of range, weights are missing or out of place, or the
             gradient is missing.
     """
-    if isinstance(method, str) and method not in METHODS and method in (installed := installed_methods()):
-        given: dict[str, Any] = {"learning_rate": learning_rate, "num_directions": num_directions, "sampler": sampler}
-        given |= {"estimator": estimator, "update": update, "weights": weights}
-        return _build_installed(installed[method], dim, given)
+    if isinstance(method, str) and method not in METHODS:
+        name, _, variant = method.partition(":")
+        if entry := installed_methods().get(name):
+            given: dict[str, Any] = {"learning_rate": learning_rate, "num_directions": num_directions}
+            given |= {"sampler": sampler, "estimator": estimator, "update": update, "weights": weights}
+            given |= {"sharpness": None if sharpness == 1 else sharpness, "variant": variant or None}
+            return _build_installed(entry, dim, given, {"context": context, "known": known})
     recipe = lookup(METHODS, method, "method")
     probing = _part(ESTIMATORS, estimator or recipe.estimator, "estimator", Estimator)
     if num_directions is not None:
@@ -155,16 +170,19 @@ def build(
     return Method(
         sampler=_part(SAMPLERS, directions, "sampler", Sampler, weights),
         estimator=probing,
-        update=_part(RULES, rule, "update", UpdateRule, weights, eta),
+        update=sharpened(_part(RULES, rule, "update", UpdateRule, weights, eta), sharpness),
         num_directions=q,
     )
 
 
-def _build_installed(entry: EntryPoint, dim: int, given: Mapping[str, Any]) -> Method:
+def _build_installed(entry: EntryPoint, dim: int, given: Mapping[str, Any], offered: Mapping[str, Any]) -> Method:
+    """The factory's method: what was given it must take, what the problem offers it may."""
     factory = entry.load()
+    accepted = set(inspect.signature(factory).parameters) - {"dim"}
     options = {name: value for name, value in given.items() if value is not None}
-    reject_unknown(options, set(inspect.signature(factory).parameters) - {"dim"}, f"method '{entry.name}'")
-    built: Method = factory(dim, **options)
+    reject_unknown(options, accepted, f"method '{entry.name}'")
+    facts = {name: value for name, value in offered.items() if name in accepted}
+    built: Method = factory(dim, **options, **facts)
     return built
 
 

@@ -54,6 +54,8 @@ def minimize(
     seed: int | None = None,
     batched: bool = False,
     reevaluate: bool = False,
+    sharpness: float | None = None,
+    composite: bool = False,
     noise_std: float = 0.0,
     on_failure: OnFailure = "raise",
     executor: Executor | None = None,
@@ -85,6 +87,9 @@ def minimize(
         batched: `fun` takes all points of a step at once.
         reevaluate: f is noisy: query f(x) anew in each step and return the last iterate, not the luckiest. No
             peer does this.
+        sharpness: p >= 1: how much of a move goes to the larger coordinates of g; None for 1, all alike.
+        composite: Take the known part of the problem exactly, at no query: slopes are of the unknown part alone, moves
+            stay in the box. For a `Problem` that declares one, e.g. "mnist_attack".
         noise_std: Standard deviation of noise to add to f, for experiments.
         on_failure: See `zo_gym.Oracle`: what NaN, infinity or (unless "raise") an exception in a pointwise f means.
         executor: A `concurrent.futures.Executor` that evaluates a pointwise f in parallel.
@@ -112,7 +117,9 @@ def minimize(
     numbers: dict[str, Any] = {"learning_rate": learning_rate, "num_directions": num_directions}
     length: dict[str, Any] = {} if smoothing is None else {"smoothing": smoothing}
     if method in PEERS:
-        _refuse(method, {**parts, "reevaluate": reevaluate or None})
+        _refuse(
+            method, {**parts, "reevaluate": reevaluate or None, "sharpness": sharpness, "composite": composite or None}
+        )
         check_integer("budget", budget, int(worst_case(1, on_failure)))
         numbers = {name: value for name, value in numbers.items() if value is not None}
         keywords = dict(**numbers, **length, **(options or {}))
@@ -122,7 +129,12 @@ def minimize(
         return _guard(found, oracle, lambda: _follow(peer, found, oracle, target, callback))
     if options:
         raise TypeError(f"options= are for zo_gym.PEERS, and method '{method}' is none, got {options!r}. Drop it.")
-    chosen = build(method, problem.dim, **parts, **numbers, gradient=problem.gradient)
+    if composite and problem.known is None:
+        raise ValueError(f"composite=True needs a problem with a known part, and '{problem.name}' has none. Drop it.")
+    power: dict[str, Any] = {} if sharpness is None else {"sharpness": sharpness}
+    facts: dict[str, Any] = {"gradient": problem.gradient, "known": problem.known if composite else None}
+    context = None if problem.context is None else problem.context[None]
+    chosen = build(method, problem.dim, **parts, **numbers, **power, **facts, context=context)
     step_cost = cost(chosen.estimator, chosen.num_directions, problem.dim, reevaluate=reevaluate)
     require_budget(budget, step_cost, on_failure)
     optimizer = Optimizer(
@@ -131,6 +143,7 @@ def minimize(
         reevaluate=reevaluate,
         seed=direction_seed,
         as_numpy=as_numpy,
+        known=problem.known if composite else None,
         **length,
     )
     return _guard(optimizer, oracle, lambda: _drive(optimizer, oracle, target, callback))

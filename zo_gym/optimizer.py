@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Generators, ObjectiveError, Result, Trace
+from zo_gym.base import Generators, Iterate, Known, ObjectiveError, Result, State, Step, Trace
 from zo_gym.methods import Method, build, require_method
 from zo_gym.oracle import Oracle
 from zo_gym.peers import PEERS
 from zo_gym.problems.blackbox import start_point
 from zo_gym.registry import reject_unknown
 from zo_gym.rng import make_generator, seed_sequence
-from zo_gym.step import Iterate, Step, ask_step, begin, cost, require_smoothing
+from zo_gym.step import ask_step, begin, cost, known_here, observed, refinement, require_smoothing
 
 
 class Optimizer:
@@ -41,6 +41,8 @@ class Optimizer:
         reevaluate: f is noisy: query f(x) anew in each step (1 query more) and report the last iterate, not the best.
         seed: Of the directions; None for a fresh one.
         as_numpy: Points come back as numpy arrays (True) or tensors (False); None for the type of x0.
+        known: The part of f that needs no queries, taken exactly (see `zo_gym.step.step`, "composite"); None: all of
+            f is unknown. It is asked about instance 0.
         **parts: What `zo_gym.methods.build` takes besides: learning_rate, num_directions, sampler, estimator, update,
             weights, gradient.
 
@@ -61,6 +63,7 @@ class Optimizer:
         reevaluate: bool = False,
         seed: int | None = None,
         as_numpy: bool | None = None,
+        known: Known | None = None,
         **parts: Any,
     ) -> None:
         x = start_point(x0)
@@ -78,12 +81,14 @@ class Optimizer:
             self._method = build(method, len(x), **parts)
         self._smoothing = require_smoothing(smoothing, x.dtype)
         self._reevaluate = reevaluate
+        self._known_part = None if known is None else known_here(known, x.new_zeros(1, dtype=torch.int64))
         self._as_numpy = not isinstance(x0, Tensor) if as_numpy is None else as_numpy
         entropy = seed_sequence(seed).generate_state(1, np.uint64)[0]
         self._generators: Generators = [make_generator(int(entropy >> 1), x.device)]
         cost(self._method.estimator, self._method.num_directions, len(x))  # refuses too many directions
         self.nfev = 0
         self.nit = 0
+        self._num_directions = self._method.num_directions
         self._iterate: Iterate | None = None
         self._history: list[tuple[int, float, float]] = []
         self._step_done = True
@@ -98,14 +103,27 @@ class Optimizer:
         self._record(iterate)
         state = method.sampler.init(x)
         while True:
+            count = self._num_directions = self._count(state)
             u, state = method.sampler.sample(state, iterate.x, method.num_directions, self._generators)
             done: Step = yield from ask_step(
-                iterate, u, method.estimator, method.update, self._smoothing, reevaluate=self._reevaluate
+                iterate,
+                u[:, :count],
+                method.estimator,
+                method.update,
+                self._smoothing,
+                reevaluate=self._reevaluate,
+                refine=refinement(method.sampler, state),
+                known=self._known_part,
             )
             self.nit += 1
-            state = method.sampler.observe(state, done.estimate, done.iterate.x - iterate.x)
+            state = observed(method.sampler, state, done)
             iterate = done.iterate
             self._record(iterate)
+
+    def _count(self, state: State) -> int:
+        """How many directions the next step probes."""
+        wants = self._method.sampler.wants
+        return self._method.num_directions if wants is None else int(wants(state)[0])
 
     def _record(self, iterate: Iterate) -> None:
         self._iterate = iterate
@@ -114,11 +132,11 @@ class Optimizer:
 
     @property
     def step_cost(self) -> int:
-        """Queries that the next step needs: 1 for the start, then the same for every step."""
+        """Queries that the next step needs: 1 for the start; the same for every step unless the sampler varies it."""
         if self._iterate is None:
             return 1
         d = self._iterate.x.shape[1]
-        return cost(self._method.estimator, self._method.num_directions, d, reevaluate=self._reevaluate)
+        return cost(self._method.estimator, self._num_directions, d, reevaluate=self._reevaluate)
 
     @property
     def started(self) -> bool:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from zo_gym import render
-from zo_gym.base import Problem
+from zo_gym.base import Iterate, Problem
 from zo_gym.registry import lookup
-from zo_gym.step import Iterate
 
 
 class Scene:

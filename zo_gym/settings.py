@@ -19,7 +19,7 @@ from zo_gym.samplers import SAMPLERS
 from zo_gym.step import cost, require_budget, require_smoothing
 from zo_gym.updates import RULES
 
-Observation = Literal["x", "history"]
+Observation = Literal["x", "history", "context"]
 Reward = Literal["decrease", "paper", "relative", "log"]
 Direction = Literal["unit", "raw", "scaled"]
 
@@ -70,6 +70,9 @@ class MDP:
     def observation_dim(self) -> int:
         """Length of one observation."""
         d = self.problem.dim
+        if self.settings.observation == "context":
+            assert self.problem.context is not None  # resolve() saw to it
+            return d + self.problem.context.shape[-1]
         return d if self.settings.observation == "x" else 3 * d + 1
 
 
@@ -91,6 +94,10 @@ def resolve(**options: Any) -> MDP:
         ("direction", s.direction, get_args(Direction)),
     ):
         lookup(dict.fromkeys(known), value, name)
+    if s.observation == "context" and problem.context is None:
+        raise ValueError(
+            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
+        )
     if s.target is not None:
         check_number("target", s.target)
     check_number("gate_threshold", s.gate_threshold)

@@ -6,44 +6,19 @@ their values. `step` answers it from an oracle; `zo_gym.Optimizer` hands the sam
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Estimator, State, UpdateRule
+from zo_gym.base import Estimate, Estimator, Iterate, Known, Sampler, State, Step, UpdateRule
 from zo_gym.checks import check_positive
 from zo_gym.oracle import OnFailure, Oracle, worst_case
 
 Questions = Generator[Tensor, Tensor, "Step"]
 """Yields points (B, m, d), is sent values (B, m), returns the finished step."""
-
-
-class Iterate(NamedTuple):
-    """Where B runs stand."""
-
-    x: Tensor
-    """(B, d)."""
-    fx: Tensor
-    """f(x) as last queried, (B,)."""
-    best_x: Tensor
-    """The iterate with the least f so far, (B, d)."""
-    best_f: Tensor
-    """(B,)."""
-    rule_state: State
-
-
-class Step(NamedTuple):
-    """One finished step of B runs."""
-
-    iterate: Iterate
-    estimate: Estimate
-    probe_slope: Tensor | None
-    """delta along the probe, (B,), where one was given."""
-    kept: Tensor | None
-    """(B,) bool: was the move accepted? None where the rule keeps every move."""
 
 
 def begin(x: Tensor, fx: Tensor, rule: UpdateRule) -> Iterate:
@@ -90,6 +65,41 @@ def cost(estimator: Estimator, num_directions: int, dim: int, *, probe: bool = F
     return estimator.num_queries(num_directions, dim) + 1 + probe + reevaluate
 
 
+Refine = Callable[[Tensor, Tensor, Estimate], tuple[Tensor, State]]
+"""x (B, d), directions (B, q, d), estimate -> a better g (B, d), and what to remember: `Sampler.refine` at a state."""
+
+
+def refinement(sampler: Sampler, state: State) -> Refine | None:
+    """`Sampler.refine` at this state, for `step`."""
+    refine = sampler.refine
+    return None if refine is None else lambda x, directions, estimate: refine(state, x, directions, estimate)
+
+
+def observed(sampler: Sampler, state: State, done: Step) -> State:
+    """The sampler's state after the step, which began at this state."""
+    return sampler.observe(state if done.memory is None else done.memory, done)
+
+
+class KnownHere(NamedTuple):
+    """The known part of f for B rows: `Known` with their instances filled in."""
+
+    value: Callable[[Tensor], Tensor]
+    """Points (B, m, d) -> (B, m)."""
+    subgradient: Callable[[Tensor, Tensor], Tensor]
+    """x (B, d), g (B, d) -> (B, d)."""
+    land: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """x (B, d), x' (B, d), g (B, d) -> (B, d)."""
+
+
+def known_here(known: Known, instances: Tensor) -> KnownHere:
+    """The known part for rows that face these instances, int64 (B,)."""
+    return KnownHere(
+        lambda points: known.value(points, instances),
+        lambda x, g: known.subgradient(x, g, instances),
+        lambda x, target, g: known.land(x, target, g, instances),
+    )
+
+
 def ask_step(
     iterate: Iterate,
     directions: Tensor,
@@ -98,6 +108,8 @@ def ask_step(
     smoothing: float,
     probe: Tensor | None = None,
     reevaluate: bool = False,
+    refine: Refine | None = None,
+    known: KnownHere | None = None,
 ) -> Questions:
     """One step as a conversation; see `step` for the arguments."""
     x, fx, best_x, best_f, rule_state = iterate
@@ -113,13 +125,30 @@ def ask_step(
     if extra:
         points = torch.cat([points, torch.stack(extra, dim=1)], dim=1)
     values = yield points
+    echo = None
     if reevaluate:
-        fx = values[:, -1]
+        echo, fx = values[:, -1] - fx, values[:, -1]
     probe_slope = None if probe is None else (values[:, m] - fx) / smoothing
-    estimate = estimator.combine(values[:, :m] if extra else values, fx, directions, smoothing)
+    probed = values[:, :m] if extra else values
+    if known is None:
+        estimate = estimator.combine(probed, fx, directions, smoothing)
+    else:
+        part = known.value(torch.cat([points[:, :m], x.unsqueeze(1)], dim=1))  # (B, m + 1)
+        estimate = estimator.combine(probed - part[:, :-1], fx - part[:, -1], directions, smoothing)
+    memory = None
+    if refine is not None:
+        g, memory = refine(x, directions, estimate)
+        estimate = estimate._replace(gradient=g, gain=g.square().sum(1))
+    unknown = estimate.gradient
+    if known is not None:
+        g = known.subgradient(x, unknown)
+        estimate = estimate._replace(gradient=g, gain=g.square().sum(1))
 
-    x_new, rule_state = rule.propose(rule_state, x, estimate.gradient)
+    x_new, rule_state = rule.propose(rule_state, x, fx, estimate)
+    if known is not None:
+        x_new = known.land(x, x_new, unknown)
     f_new = (yield x_new.unsqueeze(1)).squeeze(1)
+    trial, change = x_new - x, f_new - fx
     kept = None
     if rule.judge is not None:
         kept, rule_state = rule.judge(rule_state, fx, f_new, estimate)
@@ -128,7 +157,8 @@ def ask_step(
     better = f_new < best_f
     best_x = torch.where(better.unsqueeze(1), x_new, best_x)
     best_f = torch.where(better, f_new, best_f)
-    return Step(Iterate(x_new, f_new, best_x, best_f, rule_state), estimate, probe_slope, kept)
+    arrived = Iterate(x_new, f_new, best_x, best_f, rule_state)
+    return Step(arrived, estimate, directions, unknown, trial, change, echo, probe_slope, kept, memory)
 
 
 def step(
@@ -141,6 +171,8 @@ def step(
     *,
     probe: Tensor | None = None,
     reevaluate: bool = False,
+    refine: Refine | None = None,
+    composite: bool = False,
     rows: np.ndarray | None = None,
 ) -> Step:
     """Estimate the gradient along the directions, move, and evaluate f where the move led.
@@ -154,6 +186,9 @@ def step(
         smoothing: mu > 0.
         probe: A further direction (B, d) whose slope is measured but does not enter g (Algorithm 2, line 9).
         reevaluate: Query f(x) anew instead of using the cached value: for noisy f.
+        refine: What the sampler's memory makes of the estimate.
+        composite: Take the problem's known part exactly: slopes are of the unknown part, g is the steepest feasible
+            slope of both, and x' stays in the box. The queries are the same. No effect where nothing is known.
         rows: Which of the oracle's runs these are; None for all.
 
     Returns:
@@ -163,7 +198,9 @@ def step(
         BudgetError: The step needs more queries than are left; x has not moved.
         ObjectiveError: f failed.
     """
-    questions = ask_step(iterate, directions, estimator, rule, smoothing, probe, reevaluate)
+    known = oracle.problem.known if composite else None
+    here = None if known is None else known_here(known, oracle.instances_of(rows))
+    questions = ask_step(iterate, directions, estimator, rule, smoothing, probe, reevaluate, refine, here)
     points = next(questions)
     while True:
         try:

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Family, Generators, Problem, State
+from zo_gym.base import Estimate, Family, Generators, Iterate, Problem, State, Step
 from zo_gym.estimators import central
 from zo_gym.family import gradient_of
 from zo_gym.methods import Method
 from zo_gym.oracle import Oracle
 from zo_gym.rows import leaves, with_leaves
-from zo_gym.step import Iterate, Step, ask_step, begin
+from zo_gym.step import ask_step, begin, observed, refinement
 
 
 class Ground(NamedTuple):
@@ -41,16 +41,18 @@ class Ground(NamedTuple):
 class Thread(NamedTuple):
     """B runs between two steps."""
 
-    iterate: Iterate
+    last: Step
+    """The last step; at the start one that moved nowhere."""
     slope: Tensor
     """g, the gradient of f at x, (B, d)."""
     sampler: State
     """Has not observed the last step yet: that is the first thing the next one does, so no derivative is lost where
     the thread is cut in between."""
-    estimate: Estimate
-    """Of the last step."""
-    move: Tensor
-    """Of the last step, (B, d)."""
+
+    @property
+    def iterate(self) -> Iterate:
+        """Where the runs stand."""
+        return self.last.iterate
 
 
 def initial(problem: Family | Problem, instance: int, generator: torch.Generator) -> Tensor:
@@ -68,7 +70,9 @@ def start(ground: Ground, method: Method) -> Thread:
     x = torch.stack([initial(problem, i, g) for i, g in zip(instances, generators, strict=True)])
     iterate = begin(x, oracle(x[:, None, :])[:, 0], method.update)
     zero = torch.zeros_like(x)  # what was before the first step: a network that reads it says 0 and remembers nothing
-    return Thread(iterate, slope_at(ground, x), method.sampler.init(x), Estimate(zero, zero[:, :1], zero[:, 0]), zero)
+    nothing = Estimate(zero, zero[:, :1], zero[:, 0])
+    last = Step(iterate, nothing, zero[:, None], zero, zero, zero[:, 0], None, None, None)
+    return Thread(last, slope_at(ground, x), method.sampler.init(x))
 
 
 def cut(thread: Thread) -> Thread:
@@ -83,16 +87,17 @@ def advance(ground: Ground, method: Method, thread: Thread) -> Thread:
     Costs what the step costs (`zo_gym.step.cost`), and g at the new iterate.
     """
     iterate = thread.iterate
-    state = method.sampler.observe(thread.sampler, thread.estimate, thread.move)
+    state = observed(method.sampler, thread.sampler, thread.last)
     u, state = method.sampler.sample(state, iterate.x, method.num_directions, ground.generators)
-    questions = ask_step(iterate, u, method.estimator, method.update, ground.smoothing)
+    refine = refinement(method.sampler, state)
+    questions = ask_step(iterate, u, method.estimator, method.update, ground.smoothing, refine=refine)
     target = questions.send(_answer(ground, next(questions), thread.slope))  # x', (B, 1, d)
     slope = slope_at(ground, target.detach().squeeze(1))
     try:
         questions.send(_answer(ground, target, slope))
     except StopIteration as finished:
         done: Step = finished.value
-    return Thread(done.iterate, slope, state, done.estimate, done.iterate.x - iterate.x)
+    return Thread(done, slope, state)
 
 
 def _answer(ground: Ground, points: Tensor, slope: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from zo_gym import mdp as process
+from zo_gym.base import Iterate
 from zo_gym.env import episode_generator, instances_of, spaces_of, to_tensor
 from zo_gym.mdp import MDPState
 from zo_gym.rows import leaves, with_leaves
 from zo_gym.settings import make_oracle, resolve
-from zo_gym.step import Iterate
 
 
 class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickle):

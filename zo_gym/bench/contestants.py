@@ -123,10 +123,10 @@ def run_own(setup: Setup, method: str, **fixed: Any) -> Outcome:
     generators = direction_generators(setup.seeds, family.device)
     track = Track(family, budget)
     for moment in rollout(oracle, built, starts_of(family), generators, smoothing=setup.task.smoothing):
-        cos, queries = None, int(moment.queries[0])
-        if moment.step is not None and known is not None and track.wants_cosine(queries):
-            cos = cosine(moment.step.estimate.gradient, known(moment.before))
-        track.add(queries, moment.iterate.best_f, moment.iterate.x, cos)
+        cos = None
+        if moment.gradient is not None and known is not None and track.wants_cosine(int(moment.queries.max())):
+            cos = cosine(moment.gradient, known(moment.before))
+        track.add(moment.queries, moment.iterate.best_f, moment.iterate.x, cos)
     return track.finish(moment.iterate.best_x)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -22,18 +23,12 @@ from torch import Tensor
 from zo_gym.base import Family, Objective, Problem
 from zo_gym.checks import check_at_least, check_flag, check_integer
 from zo_gym.family import member
+from zo_gym.problems.augment import distorted
 from zo_gym.problems.convnet import CLASSES, classifier
-from zo_gym.problems.linear import norm as euclidean_norm
+from zo_gym.problems.penalty import NORMS, penalty
 from zo_gym.problems.victim import VICTIMS, Victim, load_victim
 from zo_gym.registry import lookup
 from zo_gym.rng import make_generator
-
-NORMS: dict[str, Objective] = {
-    "l1": lambda move: move.abs().sum(dim=1),
-    "l2": euclidean_norm,
-    "linf": lambda move: move.abs().amax(dim=1),
-}
-"""p -> (n, d) -> (n,); at a kink autograd takes the subgradient sign(0) = 0."""
 
 SPLITS: dict[str, tuple[int, int | None]] = {
     "train": (0, 50),
@@ -73,11 +68,13 @@ def attack(
     norm: str = "l1",
     targeted: bool = False,
     target: int | None = None,
+    exploring: float = 0.0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Family:
     """The family alone of `attack_on`, which explains the arguments."""
     options = {"split": split, "size": size, "c": c, "norm": norm, "targeted": targeted, "target": target}
+    options["exploring"] = exploring
     return attack_on(victim, **options, dtype=dtype, device=device).family  # type: ignore[arg-type]
 
 
@@ -111,6 +108,7 @@ def attack_on(
     norm: str = "l1",
     targeted: bool = False,
     target: int | None = None,
+    exploring: float = 0.0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Attack:
@@ -124,6 +122,8 @@ def attack_on(
         norm: "l1" (the sum), "l2" or "linf".
         targeted: Aim at one class rather than away from t0.
         target: That class; an image of that class aims at the next one. None for (t0 + 1) mod 10.
+        exploring: Share of the episodes that start at a rotated, scaled and shifted copy of the image instead of the
+            image, for training a policy; f stays the same.
         dtype: Of x and f. float32 carries smoothing >= 1e-3 well; float64 is about 3 times slower on "mnist".
         device: Where f is evaluated.
 
@@ -134,8 +134,8 @@ def attack_on(
     Reference:
         Anonymous (2022), eq. (9).
     """
-    distortion, weight = lookup(NORMS, norm, "norm"), check_at_least("c", c, 0.0)
-    aim = _aim(targeted, target)
+    distortion, weight = lookup(NORMS, norm, "norm").value, check_at_least("c", c, 0.0)
+    aim, share = _aim(targeted, target), check_at_least("exploring", exploring, 0.0)
     source = lookup(VICTIMS, victim, "victim")
     first, available = lookup(SPLITS, split, "split")
     count = check_integer("size", size, 1)
@@ -154,6 +154,9 @@ def attack_on(
     targets = aim(labels) if targeted else None
     logits = classifier(trained.recipe, trained.weights, dtype=dtype, device=device)
     family = _family(f"{victim}_attack", (source.recipe.side,) * 2, logits, images, labels, targets, weight, distortion)
+    family = replace(family, known=penalty(norm, weight, images))
+    if share > 0:
+        family = replace(family, initial=_exploring(family.initial, images, source.recipe.side, share))
 
     def predict(x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -228,10 +231,25 @@ def _family(
         initial=initial,
         gradient=gradient,
         measure=measure,
+        context=torch.nn.functional.one_hot(labels if targets is None else targets, CLASSES).to(images),
         shape=shape,
         dtype=images.dtype,
         device=images.device,
     )
+
+
+def _exploring(
+    plain: Callable[[int, torch.Generator], Tensor], images: Tensor, side: int, share: float
+) -> Callable[[int, torch.Generator], Tensor]:
+    """Starts of which this share is at distorted copies."""
+
+    def initial(instance: int, generator: torch.Generator) -> Tensor:
+        start = plain(instance, generator)
+        if torch.rand((), generator=generator, device=generator.device) >= share:
+            return start
+        return start - images[instance] + distorted(images[instance], side, generator)
+
+    return initial
 
 
 def _aim(targeted: bool, target: int | None) -> Callable[[Tensor], Tensor]:

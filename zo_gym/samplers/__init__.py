@@ -5,6 +5,7 @@ from collections.abc import Callable
 from zo_gym.base import Sampler
 from zo_gym.samplers.guided import guided
 from zo_gym.samplers.history import history
+from zo_gym.samplers.hybrid import hybrid
 from zo_gym.samplers.isotropic import coordinate, gaussian, rademacher, sphere
 from zo_gym.samplers.query_rnn import query_rnn
 from zo_gym.samplers.reference import true_gradient
@@ -25,6 +26,7 @@ __all__ = [
     "gaussian",
     "guided",
     "history",
+    "hybrid",
     "query_rnn",
     "rademacher",
     "sphere",

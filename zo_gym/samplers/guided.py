@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Generators, Sampler, State
+from zo_gym.base import Generators, Sampler, State, Step
 from zo_gym.directions import orthonormalise
 from zo_gym.registry import lookup
 from zo_gym.rng import normal
@@ -65,8 +65,9 @@ def guided(alpha: float = 0.5, num_surrogates: int = 2, surrogates: Surrogates =
             inside = inside + zeta[:, :, j : j + 1] * basis[:, j : j + 1]
         return math.sqrt(alpha) * xi + math.sqrt((1 - alpha) * d / k) * inside, known
 
-    def observe(known: State, estimate: Estimate, move: Tensor) -> State:
-        latest = [estimate.gradient] if surrogates == "estimates" else [estimate.gradient, move]
+    def observe(known: State, step: Step) -> State:
+        g = step.unknown
+        latest = [g] if surrogates == "estimates" else [g, step.move]
         return torch.cat([torch.stack(latest, dim=1), known], dim=1)[:, : known.shape[1]]
 
     return Sampler(init, sample, observe)

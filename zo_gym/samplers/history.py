@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Generators, Sampler, State
+from zo_gym.base import Generators, Sampler, State, Step
 from zo_gym.directions import unit
 from zo_gym.rng import normal
 
@@ -34,7 +34,7 @@ def history() -> Sampler:
         first = torch.where(known, math.sqrt(x.shape[1]) * unit(last), u[:, 0])
         return torch.cat([first.unsqueeze(1), u[:, 1:]], dim=1), last
 
-    def observe(last: State, estimate: Estimate, move: Tensor) -> State:
-        return estimate.gradient.clone()
+    def observe(last: State, step: Step) -> State:
+        return step.unknown.clone()
 
     return Sampler(torch.zeros_like, sample, observe)

@@ -20,7 +20,7 @@ def _stateless(draw: Draw) -> Sampler:
     return Sampler(
         init=lambda x: (),
         sample=lambda state, x, q, generators: (draw(x, q, generators), state),
-        observe=lambda state, estimate, move: state,
+        observe=lambda state, step: state,
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Generators, Sampler, State
+from zo_gym.base import Generators, Sampler, State, Step
 from zo_gym.rng import normal
 from zo_gym.rnn import Memory, Weights, network_of, no_memory
 
@@ -53,8 +53,8 @@ def query_rnn(weights: Weights = None, probability: float = 0.5) -> Sampler:
         scales = torch.where(torch.stack(coins).unsqueeze(1), _scale(state, x), 1.0)  # (B, d)
         return scales.unsqueeze(1) * z, state
 
-    def observe(state: State, estimate: Estimate, move: Tensor) -> State:
-        signal, memory = network(torch.stack([estimate.gradient, move], dim=-1), state.memory)
+    def observe(state: State, step: Step) -> State:
+        signal, memory = network(torch.stack([step.estimate.gradient, step.move], dim=-1), state.memory)
         return QueryState(memory, signal)
 
     return Sampler(init, sample, observe, _scale)

@@ -28,4 +28,4 @@ def true_gradient(gradient: Objective) -> Sampler:
             return first, state
         return torch.cat([first, normal(generators, (q - 1, x.shape[1]), like=x)], dim=1), state
 
-    return Sampler(init=lambda x: (), sample=sample, observe=lambda state, estimate, move: state)
+    return Sampler(init=lambda x: (), sample=sample, observe=lambda state, step: state)

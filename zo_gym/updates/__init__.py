@@ -5,6 +5,8 @@ from collections.abc import Callable
 from zo_gym.base import UpdateRule
 from zo_gym.updates.adaptive import adaptive
 from zo_gym.updates.first_order import adam, adamm, momentum, sgd, sign
+from zo_gym.updates.polyak import polyak
+from zo_gym.updates.sharpen import sharpened
 from zo_gym.updates.update_rnn import update_rnn
 
 RULES: dict[str, Callable[..., UpdateRule]] = {
@@ -14,7 +16,19 @@ RULES: dict[str, Callable[..., UpdateRule]] = {
     "adam": adam,
     "adamm": adamm,
     "adaptive": adaptive,
+    "polyak": polyak,
     "update_rnn": update_rnn,
 }
 
-__all__ = ["RULES", "adam", "adamm", "adaptive", "momentum", "sgd", "sign", "update_rnn"]
+__all__ = [
+    "RULES",
+    "adam",
+    "adamm",
+    "adaptive",
+    "momentum",
+    "polyak",
+    "sgd",
+    "sharpened",
+    "sign",
+    "update_rnn",
+]

@@ -34,8 +34,8 @@ def adaptive(learning_rate: float) -> UpdateRule:
     def init(x: Tensor) -> State:
         return x.new_full((len(x), 1), first)
 
-    def propose(eta: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
-        return x - eta * g, eta
+    def propose(eta: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        return x - eta * estimate.gradient, eta
 
     def judge(eta: State, fx: Tensor, f_new: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         actual = fx - f_new

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zo_gym.base import State, UpdateRule
+from zo_gym.base import Estimate, State, UpdateRule
 from zo_gym.checks import check_positive
 
 
@@ -17,13 +17,15 @@ def _require_fraction(name: str, value: float) -> None:
 def sgd(learning_rate: float) -> UpdateRule:
     """x' = x - eta g (Algorithm 1, line 4)."""
     eta = check_positive("learning_rate", learning_rate)
-    return UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x - eta * g, state))
+    return UpdateRule(init=lambda x: (), propose=lambda state, x, fx, estimate: (x - eta * estimate.gradient, state))
 
 
 def sign(learning_rate: float) -> UpdateRule:
     """x' = x - eta sign(g). Reference: Liu et al. (2019), "signSGD via zeroth-order oracle"."""
     eta = check_positive("learning_rate", learning_rate)
-    return UpdateRule(init=lambda x: (), propose=lambda state, x, g: (x - eta * g.sign(), state))
+    return UpdateRule(
+        init=lambda x: (), propose=lambda state, x, fx, estimate: (x - eta * estimate.gradient.sign(), state)
+    )
 
 
 def momentum(learning_rate: float, beta: float = 0.9) -> UpdateRule:
@@ -31,8 +33,8 @@ def momentum(learning_rate: float, beta: float = 0.9) -> UpdateRule:
     eta = check_positive("learning_rate", learning_rate)
     _require_fraction("beta", beta)
 
-    def propose(m: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
-        m = beta * m + g
+    def propose(m: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        m = beta * m + estimate.gradient
         return x - eta * m, m
 
     return UpdateRule(torch.zeros_like, propose)
@@ -65,7 +67,8 @@ def adam(
         one = x.new_ones(len(x), 1)
         return torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x), one, one
 
-    def propose(state: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
+    def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        g = estimate.gradient
         m, v, v_max, power1, power2 = state
         # b^t as running products, (B, 1): torch.pow rounds differently from one batch size to another.
         power1, power2 = beta1 * power1, beta2 * power2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from zo_gym.base import State, UpdateRule
+from zo_gym.base import Estimate, State, UpdateRule
 from zo_gym.checks import check_positive
 from zo_gym.rnn import Weights, network_of, no_memory
 
@@ -28,8 +28,8 @@ def update_rnn(learning_rate: float = 1.0, weights: Weights = None) -> UpdateRul
     eta = check_positive("learning_rate", learning_rate)
     network = network_of(weights, "update")
 
-    def propose(memory: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
-        move, memory = network(g.unsqueeze(-1), memory)
+    def propose(memory: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        move, memory = network(estimate.gradient.unsqueeze(-1), memory)
         return x + eta * move, memory
 
     return UpdateRule(no_memory, propose)

@@ -1,0 +1,183 @@
+"""Known parts of f: steepest slopes at kinks and bounds, and steps that take them exactly at the same queries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from zo_gym.base import Problem
+from zo_gym.family import member, subset
+from zo_gym.methods import build
+from zo_gym.minimize import minimize
+from zo_gym.oracle import Oracle
+from zo_gym.problems import make_family
+from zo_gym.problems.penalty import NORMS, penalty
+from zo_gym.rng import make_generator
+from zo_gym.rollout import rollout
+
+D, C = 6, 0.4
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=make_generator(seed), dtype=torch.float64)
+
+
+def rising(norm: str, x: Tensor, centre: Tensor, g: Tensor, v: Tensor) -> Tensor:
+    """Directional derivative of g . x + c |x - centre| at x (d,) along unit directions v (n, d), by a tiny step."""
+    t = 1e-7
+    ahead, here = NORMS[norm].value(x + t * v - centre), NORMS[norm].value((x - centre)[None])
+    return v @ g + C * (ahead - here) / t
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("at_centre", [False, True])
+@pytest.mark.parametrize("size", [0.1, 3.0])
+def test_no_feasible_direction_is_steeper_than_the_least_subgradient(norm: str, at_centre: bool, size: float) -> None:
+    """By definition: moving along -s lowers f at the rate |s|, and 20,000 random feasible directions at no higher one.
+
+    Two coordinates lie on the bounds, where feasible directions point inward; one is at its centre, on l1's kink.
+    """
+    centre = torch.tensor([0.0, 1.0, 0.5, 0.3, 0.6, 0.2], dtype=torch.float64)
+    x = centre.clone() if at_centre else torch.tensor([0.0, 1.0, 0.5, 0.7, 0.1, 0.45], dtype=torch.float64)
+    g = size * randn(D, seed=3)
+    known = penalty(norm, C, centre[None])
+    instances = torch.zeros(1, dtype=torch.int64)
+    s = known.subgradient(x[None], g[None], instances)[0]
+    v = torch.nn.functional.normalize(randn(20_000, D, seed=4))
+    v[:, 0], v[:, 1] = v[:, 0].abs(), -v[:, 1].abs()
+    steepest = -s.norm().item()
+    assert rising(norm, x, centre, g, v).min().item() >= steepest - 1e-5
+    if steepest < 0:
+        down = -s / s.norm()
+        assert down[0] >= 0
+        assert down[1] <= 0
+        assert rising(norm, x, centre, g, down[None]).item() == pytest.approx(steepest, abs=1e-5)
+
+
+def test_l1_holds_a_coordinate_that_the_rest_of_f_does_not_move() -> None:
+    known, centre = penalty("l1", C, torch.full((1, 2), 0.5, dtype=torch.float64)), torch.zeros(1, dtype=torch.int64)
+    x = torch.full((1, 2), 0.5, dtype=torch.float64)
+    slope = known.subgradient(x, torch.tensor([[0.39, -0.9]], dtype=torch.float64), centre)
+    torch.testing.assert_close(slope, torch.tensor([[0.0, -0.5]], dtype=torch.float64))
+
+
+def test_a_move_ends_on_the_kink_unless_the_rest_of_f_outweighs_it_and_never_leaves_the_box() -> None:
+    known, one = penalty("l1", C, torch.full((1, 4), 0.5, dtype=torch.float64)), torch.zeros(1, dtype=torch.int64)
+    x = torch.tensor([[0.6, 0.6, 0.6, 0.4]], dtype=torch.float64)
+    target = torch.tensor([[0.3, 0.3, 0.55, 1.2]], dtype=torch.float64)
+    g = torch.tensor([[0.1, 0.5, 0.0, -9.0]], dtype=torch.float64)
+    landed = known.land(x, target, g, one)
+    torch.testing.assert_close(landed, torch.tensor([[0.5, 0.3, 0.55, 1.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_known_and_unknown_part_of_an_attack_add_up(norm: str) -> None:
+    """The unknown part is the margin: what `measure` says of it, without the distortion."""
+    family = make_family("digits_attack", size=5, norm=norm, c=C, dtype=torch.float64)
+    assert family.known is not None
+    assert family.measure is not None
+    rows, x = torch.arange(5), 0.5 + 0.4 * randn(5, family.dim)
+    whole, part = family.fun(x[:, None], rows)[:, 0], family.known.value(x[:, None], rows)[:, 0]
+    torch.testing.assert_close(whole - part, family.measure(x, rows)["margin"])
+
+
+def test_members_and_subsets_know_their_own_instance() -> None:
+    family = make_family("digits_attack", size=5, dtype=torch.float64)
+    assert family.known is not None
+    assert family.context is not None
+    x, rows = randn(1, 1, family.dim), torch.tensor([3])
+    expected = family.known.value(x, rows)
+    one, few = member(family, 3), subset(family, [4, 3])
+    assert one.known is not None
+    assert few.known is not None
+    torch.testing.assert_close(one.known.value(x, torch.tensor([0])), expected)
+    torch.testing.assert_close(few.known.value(x, torch.tensor([1])), expected)
+    assert one.context is not None
+    assert few.context is not None
+    assert torch.equal(one.context, family.context[3])
+    assert torch.equal(few.context[0], family.context[4])
+
+
+def sparse_problem(d: int = 20) -> Problem:
+    """|x - a|^2 / 2 + c |x - centre|_1 in the unit box, a beyond the penalty's reach of the centre in 3 coordinates."""
+    centre = torch.full((1, d), 0.5, dtype=torch.float64)
+    a = centre[0].clone()
+    a[:3] += 2 * C
+    a[3:6] += 0.5 * C
+    known = penalty("l1", C, centre)
+    zero = torch.zeros(1, dtype=torch.int64)
+
+    def fun(points: Tensor) -> Tensor:
+        inside = points.clamp(0.0, 1.0)
+        return (inside - a).square().sum(1) / 2 + known.value(inside[None], zero.expand(1))[0]
+
+    return Problem("sparse", d, fun, lambda g: centre[0] + 0.1, known=known)
+
+
+def test_composite_finds_the_sparse_minimiser_exactly() -> None:
+    """Minimiser: a soft-thresholded towards the centre: 0.5 + C in 3 coordinates, 0.5 exactly in the other 17."""
+    exact = torch.full((20,), 0.5, dtype=torch.float64)
+    exact[:3] += C
+    result = minimize(
+        sparse_problem(),
+        method="zo-sgd",
+        estimator="span",
+        num_directions=20,
+        learning_rate=0.5,
+        budget=2100,
+        composite=True,
+        seed=0,
+    )
+    # Forward differences of |x - a|^2 / 2 err by mu / 2 in each direction: 0.005 * sqrt(20) in all.
+    np.testing.assert_allclose(result.x, exact, atol=0.03)
+    assert (result.x[3:] == 0.5).sum() >= 14
+
+
+def test_composite_costs_no_query_and_lowers_f_further() -> None:
+    problem = sparse_problem()
+    plain, composite = (
+        minimize(problem, method="zo-sgd", learning_rate=0.1, budget=400, composite=flag, seed=1)
+        for flag in (False, True)
+    )
+    assert plain.trace.queries.tolist() == composite.trace.queries.tolist()
+    assert composite.fun < plain.fun
+
+
+def test_composite_needs_a_known_part() -> None:
+    with pytest.raises(ValueError, match=r"composite=True needs a problem with a known part, and 'quadratic' has none"):
+        minimize("quadratic", composite=True)
+    with pytest.raises(ValueError, match=r"composite= is for the methods in zo_gym\.METHODS"):
+        minimize(sparse_problem(), method="l-bfgs-b", composite=True)
+
+
+def test_rows_of_a_composite_rollout_are_the_runs_one_by_one() -> None:
+    family = make_family("digits_attack", size=3, dtype=torch.float64)
+    method = build("zo-sgd", family.dim, learning_rate=0.01)
+    x = torch.stack([family.initial(i, make_generator(i)) for i in range(3)])
+
+    def last(rows: list[int]) -> Tensor:
+        part = subset(family, rows)
+        generators = [make_generator(10 + row) for row in rows]
+        *_, moment = rollout(Oracle(part, len(rows), budget=100), method, x[rows], generators, composite=True)
+        return moment.iterate.x
+
+    together = last([0, 1, 2])
+    for row in range(3):
+        torch.testing.assert_close(last([row])[0], together[row], rtol=0, atol=1e-9)
+
+
+def test_exploring_starts_are_other_pictures_of_the_same_attack() -> None:
+    still, moved = (make_family("digits_attack", size=4, exploring=share, dtype=torch.float64) for share in (0.0, 1.0))
+    plain = make_family("digits_attack", size=4, dtype=torch.float64)
+    for i in range(4):
+        assert torch.equal(still.initial(i, make_generator(i)), plain.initial(i, make_generator(i)))
+        start, again, other = (moved.initial(i, make_generator(seed)) for seed in (5, 5, 6))
+        assert torch.equal(start, again)
+        assert (start - other).abs().max() > 0.1
+        assert (start - plain.initial(i, make_generator(5))).abs().max() > 0.1
+        assert start.min().item() > -0.01
+        assert start.max().item() < 1.01
+    points = randn(4, 2, 64)
+    assert torch.equal(moved.fun(points, torch.arange(4)), plain.fun(points, torch.arange(4)))

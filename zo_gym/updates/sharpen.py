@@ -1,0 +1,39 @@
+"""Sharpened steps: the larger a coordinate of g, the more of the move it gets."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from zo_gym.base import Estimate, State, UpdateRule
+from zo_gym.checks import check_at_least
+from zo_gym.directions import sharpen
+
+
+def sharpened(rule: UpdateRule, sharpness: float) -> UpdateRule:
+    """The rule, fed with the projection of g on its sharpened direction.
+
+    It suits a penalty on |x - x0|_1, which makes many small changes dearer than a few large ones.
+
+    Args:
+        rule: Any.
+        sharpness: p >= 1; 1 is the rule itself.
+
+    Raises:
+        ValueError: p < 1.
+    """
+    p = check_at_least("sharpness", sharpness, 1.0)
+
+    def aim(estimate: Estimate) -> Estimate:
+        v = sharpen(estimate.gradient, p)
+        slope = (estimate.gradient * v).sum(1)
+        return estimate._replace(gradient=slope.unsqueeze(1) * v, gain=slope.square())
+
+    def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        return rule.propose(state, x, fx, aim(estimate))
+
+    judge = rule.judge
+    if p == 1:
+        return rule
+    if judge is None:
+        return UpdateRule(rule.init, propose)
+    return UpdateRule(rule.init, propose, lambda state, fx, f_new, estimate: judge(state, fx, f_new, aim(estimate)))
