@@ -71,6 +71,7 @@ def _one(d: int) -> float:
 
 METHODS: dict[str, Recipe] = {
     "rand-ada": Recipe("sphere", "span", "adaptive", 1, _one),
+    "belief": Recipe("belief", "span", "adaptive", 1, _one),
     "zo-sgd": Recipe("gaussian", "forward", "sgd", 20, _per_dim),
     "zo-sgd-q1": Recipe("gaussian", "forward", "sgd", 1, _per_dim),
     "zo-sgd-sphere": Recipe("sphere", "forward", "sgd", 20, _per_dim),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from zo_gym.base import Sampler
+from zo_gym.samplers.belief import belief
 from zo_gym.samplers.guided import guided
 from zo_gym.samplers.history import history
 from zo_gym.samplers.hybrid import hybrid
@@ -17,11 +18,13 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "coordinate": coordinate,
     "guided": guided,
     "history": history,
+    "belief": belief,
     "query_rnn": query_rnn,
 }
 
 __all__ = [
     "SAMPLERS",
+    "belief",
     "coordinate",
     "gaussian",
     "guided",
