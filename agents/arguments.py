@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from agents.build import PRESETS, Preset, with_overrides
+from agents.build import DIRECTIONAL, DIRECTIONAL_PRESETS, PRESETS, Preset, parts_of, with_overrides
 from zo_gym.checks import check_at_least, check_integer
+from zo_gym.problems import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,17 @@ class TrainArgs:
     """Keywords of the problem as JSON, e.g. '{"labels": "01"}'."""
     preset: Literal["default", "paper"] = "default"
     """Hyper-parameters: "default" works, "paper" is as printed (CNN + BatchNorm, gamma .99, N(0, I) noise, gate)."""
-    policy: Literal["mlp", "cnn"] | None = None
-    """Network; None: the preset's."""
+    policy: Literal["mlp", "cnn", "directional"] | None = None
+    """Network; None: the preset's. "directional": an actor-critic that is fitted to signed slopes, with a preset of its
+    own: online on one problem, or offline on a family of attacks."""
     gate: Literal["off", "paper", "calibrated", "hysteresis"] | None = None
     """When to follow the policy (Algorithm 2); None: the preset's."""
     gate_threshold: float = 0.5
     """The gate's epsilon."""
     num_directions: int = 20
     """q of the random phase behind a shut gate."""
-    observation: Literal["x", "history", "context"] = "x"
-    """What the agent sees."""
+    observation: Literal["x", "history", "context"] | None = None
+    """What the agent sees; None: the preset's."""
     reward: Literal["decrease", "paper", "relative", "log"] = "decrease"
     """What it is paid."""
     update: str | None = None
@@ -47,17 +49,21 @@ class TrainArgs:
     noise_std: float = 0.0
     """Standard deviation of noise on f."""
     budget: int = 5000
-    """Queries of one episode, and of every run in the comparison."""
+    """Queries of one episode, and of every run in the comparison; a preset may train on shorter episodes."""
     total_queries: int = 20_000
-    """Queries of all of training."""
+    """Queries of all of training; 20000 on a family of attacks with --policy directional: its preset's."""
     num_envs: int = 1
-    """Episodes advanced as one batch; one update a batched step."""
+    """Episodes advanced as one batch; 1 on a family of attacks with --policy directional: its preset's."""
     gamma: float | None = None
     """The agent's discount; None: the preset's."""
     agent_learning_rate: float | None = None
     """Of actor and critic; None: the preset's."""
     exploration: float | None = None
     """Norm of the Gaussian action noise relative to the unit action; None: the preset's."""
+    slope_weight: float | None = None
+    """Of the errors of signed slopes, with --policy directional; None: the preset's."""
+    reward_weight: float | None = None
+    """Of the TD errors beside them; None: the preset's."""
     eval_seeds: int = 5
     """Fresh starts in the comparison; 0 to leave it out."""
     seed: int = 0
@@ -89,8 +95,13 @@ def resolve_device(name: str) -> str:
 
 def preset_of(args: TrainArgs) -> Preset:
     """The preset with what the arguments override."""
+    if args.policy != DIRECTIONAL:
+        base = PRESETS[args.preset]
+    else:
+        family = args.problem in FAMILIES and "image" not in problem_options(args)
+        base = DIRECTIONAL_PRESETS["offline" if family else "online"]
     return with_overrides(
-        PRESETS[args.preset],
+        base,
         network=args.policy,
         gate=args.gate,
         update=args.update,
@@ -98,7 +109,18 @@ def preset_of(args: TrainArgs) -> Preset:
         gamma=args.gamma,
         agent_learning_rate=args.agent_learning_rate,
         exploration=args.exploration,
+        observation=args.observation,
+        num_envs=_unless_default(args, "num_envs"),
+        total_queries=_unless_default(args, "total_queries"),
+        slope_weight=args.slope_weight,
+        reward_weight=args.reward_weight,
     )
+
+
+def _unless_default(args: TrainArgs, name: str) -> Any:
+    """The argument, or None where it is the default: then the preset's holds, which is the same but for families."""
+    given = getattr(args, name)
+    return None if given == getattr(TrainArgs, name) else given
 
 
 def problem_options(args: TrainArgs) -> dict[str, Any]:
@@ -114,22 +136,40 @@ def problem_options(args: TrainArgs) -> dict[str, Any]:
 
 def check(args: TrainArgs) -> None:
     """Raise ValueError for a number out of its range, or training queries that hold no step of every row."""
-    least_of = {"threads": 1, "checkpoint_every": 1, "num_envs": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}
+    least_of = {"threads": 1, "checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}
     for name, least in least_of.items():
         check_integer(f"--{name.replace('_', '-')}", getattr(args, name), least)
     preset = preset_of(args)
+    check_integer("--num-envs", preset.num_envs, 1)
+    _check_directional(args, preset)
     check_at_least("--exploration", preset.exploration or 0.0, 0.0)
     if not 0 <= preset.gamma <= 1:
         raise ValueError(f"--gamma must be in [0, 1], got {preset.gamma}.")
     if not 0 < preset.agent_learning_rate < float("inf"):
         raise ValueError(f"--agent-learning-rate must be a finite number > 0, got {preset.agent_learning_rate}.")
     step = 2 if preset.gate == "off" else args.num_directions + 2
-    least = args.num_envs * (step + 2 + (args.noise_std > 0))
-    if args.total_queries < least:
+    least = preset.num_envs * (step + 2 + (args.noise_std > 0))
+    if preset.total_queries < least:
         raise ValueError(
-            f"--total-queries must be at least {least} for the start and one step of {args.num_envs} rows, "
-            f"got {args.total_queries}. Raise it, or lower --num-envs."
+            f"--total-queries must be at least {least} for the start and one step of {preset.num_envs} rows, "
+            f"got {preset.total_queries}. Raise it, or lower --num-envs."
         )
+
+
+def _check_directional(args: TrainArgs, preset: Preset) -> None:
+    """Raise ValueError for what does not go with --policy directional, or only with it."""
+    parts_of(args.algo, preset.network)
+    if preset.network != DIRECTIONAL:
+        for name in ("slope_weight", "reward_weight"):
+            if (given := getattr(args, name)) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} is for --policy directional, got {given}. Drop it.")
+        return
+    if args.preset != "default":
+        raise ValueError(f"--policy directional brings a preset of its own, got --preset {args.preset}. Drop --preset.")
+    for name in ("slope_weight", "reward_weight"):
+        check_at_least(f"--{name.replace('_', '-')}", getattr(preset, name), 0.0)
+    if preset.slope_weight == preset.reward_weight == 0:
+        raise ValueError("--slope-weight or --reward-weight must be > 0, got 0 for both: nothing would be learned.")
 
 
 def load_args(folder: Path) -> TrainArgs:

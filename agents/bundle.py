@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
-from agents.build import AGENTS, policy_kwargs
+from agents.build import DIRECTIONAL, parts_of, policy_kwargs
+from agents.directional import SlopeActor
+from agents.slopes import slope_model
 from zo_gym.files import write_atomically, write_json
-from zo_gym.registry import lookup, reject_unknown
+from zo_gym.registry import reject_unknown
 
 FORMAT = 1
 
@@ -28,7 +30,7 @@ class PolicyConfig:
 
     Attributes:
         algo: A key of `agents.build.AGENTS`.
-        network: A key of `agents.build.NETWORKS`.
+        network: A key of `agents.build.NETWORKS`, or "directional".
         dim: d, the length of an action.
         observation_dim: Length of an observation.
         shape: Of the image behind the vector, or None.
@@ -62,18 +64,37 @@ class Policy:
         actions: Tensor = self.actor._predict(batch, deterministic=True)  # type: ignore[operator]
         return actions.cpu().numpy()
 
+    @torch.no_grad()
+    def gradient(self, observations: np.ndarray) -> np.ndarray:
+        """h, the estimate of grad f (of its unknown part) with its length, (B, observation_dim) -> (B, d) float32.
+
+        Raises:
+            TypeError: The policy knows a direction alone.
+        """
+        if not isinstance(self.actor, SlopeActor):
+            raise TypeError(
+                f"gradient() needs a policy that models slopes, got network '{self.config.network}' of "
+                f"'{self.config.algo}'. Train one: python train.py --policy directional"
+            )
+        batch = torch.as_tensor(observations, device=self.device)
+        return self.actor.model.gradient(batch).cpu().numpy()
+
 
 def new_policy(config: PolicyConfig, device: torch.device | str = "cpu", seed: int | None = None) -> Policy:
     """The network with random weights: drawn from `seed`, leaving torch's global generator as it was."""
-    _, policy_class = lookup(AGENTS, config.algo, "algo")
+    _, policy_class = parts_of(config.algo, config.network)
     box = spaces.Box(-1.0, 1.0, (config.dim,), np.float32)
     observations = spaces.Box(-np.inf, np.inf, (config.observation_dim,), np.float32)
     kwargs = policy_kwargs(config.network, config.dim, config.shape)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
-        whole: Any = policy_class(observations, box, lambda _: 0.0, **kwargs)
-    actor = whole.actor.to(device)
+        if config.network == DIRECTIONAL:
+            actor: Any = SlopeActor(slope_model(config.dim, config.observation_dim, config.shape))
+        else:
+            whole: Any = policy_class(observations, box, lambda _: 0.0, **kwargs)
+            actor = whole.actor
+    actor = actor.to(device)
     actor.set_training_mode(False)
     return Policy(config, actor, torch.device(device))
 

@@ -20,6 +20,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.rewards import RewardScale
+from agents.slope_buffer import SlopeBuffer
+from agents.unknown import UnknownPart
 from agents.vec_env import GymVecEnv
 from agents.zorl import DirectionNoise
 from zo_gym.files import write_atomically
@@ -96,7 +98,8 @@ def _pack_buffer(agent: OffPolicyAlgorithm) -> dict[str, Any]:
     buffer = agent.replay_buffer
     assert buffer is not None
     size = buffer.size()
-    arrays = {name: torch.from_numpy(getattr(buffer, name)[:size]) for name in _BUFFER}
+    names = buffer.stored if isinstance(buffer, SlopeBuffer) else _BUFFER
+    arrays = {name: torch.from_numpy(getattr(buffer, name)[:size]) for name in names}
     return {"pos": buffer.pos, "full": buffer.full, "arrays": arrays}
 
 
@@ -108,29 +111,34 @@ def _unpack_buffer(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
         getattr(buffer, name)[: len(values)] = values.cpu().numpy()
 
 
-def _layers(agent: OffPolicyAlgorithm) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None]:
+def _layers(
+    agent: OffPolicyAlgorithm,
+) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None, UnknownPart | None]:
     """The adapter and the wrappers around it that carry state."""
-    monitor = scale = None
+    monitor = scale = unknown = None
     env: Any = agent.env
     while not isinstance(env, GymVecEnv):
         monitor = env if isinstance(env, VecMonitor) else monitor
         scale = env if isinstance(env, RewardScale) else scale
+        unknown = env if isinstance(env, UnknownPart) else unknown
         env = env.venv
-    return env, monitor, scale
+    return env, monitor, scale, unknown
 
 
 def _pack_environment(agent: OffPolicyAlgorithm) -> dict[str, Any]:
-    adapter, monitor, scale = _layers(agent)
+    adapter, monitor, scale, unknown = _layers(agent)
     packed: dict[str, Any] = {"state": adapter.env.unwrapped.state_dict()}  # type: ignore[attr-defined]
     if monitor is not None:
         packed["monitor"] = [monitor.episode_returns.tolist(), monitor.episode_lengths.tolist(), monitor.episode_count]
     if scale is not None:
         packed["scale"] = scale.scale
+    if unknown is not None:
+        packed["unknown"] = torch.from_numpy(unknown.values)
     return packed
 
 
 def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
-    adapter, monitor, scale = _layers(agent)
+    adapter, monitor, scale, unknown = _layers(agent)
     adapter.env.unwrapped.load_state_dict(packed["state"])  # type: ignore[attr-defined]
     if monitor is not None:
         returns, lengths, monitor.episode_count = packed["monitor"]
@@ -138,15 +146,19 @@ def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> No
         monitor.episode_lengths = np.array(lengths, dtype=np.int32)
     if scale is not None:
         scale.scale = packed["scale"]
+    if unknown is not None:
+        unknown.values = packed["unknown"].cpu().numpy()
 
 
-def _noise_streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:
-    noise = agent.action_noise
+def _streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:
+    """Generators of the agent's own: those of its noise, then that of its buffer."""
+    noise, buffer = agent.action_noise, agent.replay_buffer
+    drawn = [buffer.rng] if isinstance(buffer, SlopeBuffer) else []
     if isinstance(noise, DirectionNoise):
-        return [noise.rng]
+        return [noise.rng, *drawn]
     if isinstance(noise, VectorizedActionNoise):
-        return [each.rng for each in noise.noises if isinstance(each, DirectionNoise)]
-    return []
+        return [*(each.rng for each in noise.noises if isinstance(each, DirectionNoise)), *drawn]
+    return drawn
 
 
 def _pack_random(agent: OffPolicyAlgorithm) -> dict[str, Any]:
@@ -156,7 +168,7 @@ def _pack_random(agent: OffPolicyAlgorithm) -> dict[str, Any]:
         "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
         "actions": agent.action_space.np_random.bit_generator.state,
-        "noise": [stream.bit_generator.state for stream in _noise_streams(agent)],
+        "noise": [stream.bit_generator.state for stream in _streams(agent)],
     }
 
 
@@ -166,5 +178,5 @@ def _unpack_random(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
     torch.set_rng_state(packed["torch"].cpu())
     agent.action_space.np_random.bit_generator.state = packed["actions"]
-    for stream, state in zip(_noise_streams(agent), packed["noise"], strict=True):
+    for stream, state in zip(_streams(agent), packed["noise"], strict=True):
         stream.bit_generator.state = state

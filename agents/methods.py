@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,23 +20,51 @@ from zo_gym.rng import normal
 from zo_gym.updates import RULES
 
 
-def policy_sampler(policy: Policy) -> Sampler:
+def observer(policy: Policy, context: Tensor | None = None) -> Callable[[Tensor], np.ndarray]:
+    """x (B, d) -> what the policy observes there, (B, observation_dim): x alone, or x and the problem's context.
+
+    Args:
+        policy: Any.
+        context: `Problem.context` (k,), or one row for each of the B rows, (B, k); None where there is none.
+
+    Raises:
+        ValueError: The policy looks at more than that.
+    """
+    config = policy.config
+    k = 0 if context is None else context.shape[-1]
+    if config.observation_dim not in (config.dim, config.dim + k):
+        told = "x alone" if context is None else "x, or x and the context"
+        raise ValueError(
+            f"weights must be of a policy that observes {told}, {config.dim + k} numbers, got one that observes "
+            f"{config.observation_dim}. Train it with --observation {'x' if context is None else 'context'}, or pass "
+            "the problem that it was trained on."
+        )
+
+    def observe(x: Tensor) -> np.ndarray:
+        if context is not None and config.observation_dim > config.dim:
+            x = torch.cat([x, context.to(x).expand(len(x), k)], dim=1)
+        seen: np.ndarray = x.float().cpu().numpy()
+        return seen
+
+    return observe
+
+
+def policy_sampler(policy: Policy, context: Tensor | None = None) -> Sampler:
     """u = unit(policy(x) + noise), the noise ~ N(0, I) sigma / sqrt(d) with the sigma that the policy was trained with.
 
     Costs no queries. The gate of Algorithm 2 is the environment's: here the policy is followed from the first step on.
 
+    Args:
+        policy: Any that observes x, or x and the context.
+        context: As of `observer`.
+
     Raises:
-        ValueError: The policy looks at more than x.
+        ValueError: The policy looks at more than that.
     """
-    config = policy.config
-    if config.observation_dim != config.dim:
-        raise ValueError(
-            f"weights must be of a policy that observes x alone, {config.dim} numbers, got one that observes "
-            f"{config.observation_dim}. Train it with --observation x."
-        )
+    config, observe = policy.config, observer(policy, context)
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
-        actions = torch.from_numpy(policy(x.float().cpu().numpy())).to(x)
+        actions = torch.from_numpy(policy(observe(x))).to(x)
         noise = config.exploration / math.sqrt(config.dim) * normal(generators, (q, config.dim), like=x)
         return unit(actions[:, None, :] + noise), state
 
@@ -48,6 +78,7 @@ def zo_rl(
     learning_rate: float | None = None,
     num_directions: int = 1,
     update: str | None = None,
+    context: Tensor | None = None,
 ) -> Method:
     """The method "zo-rl": the policy's direction, its slope (eq. 2), and the step rule it was trained with.
 
@@ -57,10 +88,11 @@ def zo_rl(
         learning_rate: eta instead of the one it was trained with.
         num_directions: q noisy copies of the policy's direction, whose span is measured.
         update: A key of `zo_gym.RULES` instead of the one it was trained with.
+        context: Of the problem, as of `observer`; for a policy that was trained to see it.
 
     Raises:
         FileNotFoundError: No policy there.
-        ValueError: There are no weights, or the policy is of another dimension, damaged, or looks at more than x.
+        ValueError: There are no weights, or the policy is of another dimension, damaged, or looks at more.
     """
     if weights is None:
         raise ValueError("method 'zo-rl' needs weights=, the folder of a policy, got None. Train one: python train.py")
@@ -70,4 +102,4 @@ def zo_rl(
     trained_with = policy.config.environment
     rule = lookup(RULES, update or str(trained_with["update"]), "update")
     eta = float(trained_with["learning_rate"]) if learning_rate is None else learning_rate
-    return Method(policy_sampler(policy), span, rule(eta), num_directions)
+    return Method(policy_sampler(policy, context), span, rule(eta), num_directions)

@@ -25,8 +25,10 @@ from agents.callbacks import Checkpoints, MetricsCallback, QueryBudget, Training
 from agents.checkpoint import Episode, load_checkpoint, save_checkpoint
 from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from agents.console import fail_clearly
+from agents.directional import Directional
 from agents.plots import figure
 from agents.rewards import RewardScale
+from agents.unknown import UnknownPart
 from agents.vec_env import GymVecEnv
 from zo_gym import ENV_ID
 from zo_gym.files import provenance, write_atomically, write_json, write_text
@@ -55,7 +57,7 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
     return {
         "problem": args.problem,
         "problem_options": problem_options(args),
-        "observation": args.observation,
+        "observation": preset.observation,
         "reward": args.reward,
         "smoothing": args.smoothing,
         "learning_rate": preset.learning_rate,
@@ -71,8 +73,17 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
 
 def build_env(settings: dict[str, Any], num_envs: int, scale_rewards: bool, device: str) -> VecEnv:
     """The batched environment as SB3 wants it."""
-    env: VecEnv = VecMonitor(GymVecEnv(gym.make_vec(ENV_ID, num_envs=num_envs, device=device, **settings)))
+    adapter = GymVecEnv(gym.make_vec(ENV_ID, num_envs=num_envs, device=device, **settings))
+    told = UnknownPart(adapter) if env_of(adapter).mdp.problem.context is not None else adapter
+    env: VecEnv = VecMonitor(told)
     return RewardScale(env) if scale_rewards else env
+
+
+def while_training(settings: dict[str, Any], preset: Preset) -> dict[str, Any]:
+    """The settings with what the preset trains with instead; problem options that were asked for stay."""
+    own = dict(preset.training)
+    problem = {**own.pop("problem_options", {}), **settings["problem_options"]}
+    return {**settings, **own, "problem_options": problem}
 
 
 def prepare(args: TrainArgs, folder: Path) -> Run:
@@ -86,8 +97,8 @@ def prepare(args: TrainArgs, folder: Path) -> Run:
     torch.set_num_threads(args.threads)
     preset = preset_of(args)
     settings = environment_settings(args, preset)
-    env = build_env(settings, args.num_envs, preset.scale_rewards, device)
-    most_steps = args.total_queries // 2 + args.num_envs
+    env = build_env(while_training(settings, preset), preset.num_envs, preset.scale_rewards, device)
+    most_steps = preset.total_queries // 2 + preset.num_envs
     agent = build_agent(
         args.algo,
         env,
@@ -128,7 +139,7 @@ def learn(run: Run, episodes: Sequence[Episode] = ()) -> tuple[bool, MetricsCall
     args, agent = run.args, run.agent
     agent.set_logger(configure(str(run.folder), ["tensorboard"]))
     metrics = MetricsCallback(episodes)
-    budget = QueryBudget(args.total_queries, args.progress)
+    budget = QueryBudget(run.preset.total_queries, args.progress)
     checkpoints = Checkpoints(run.folder / "checkpoint.pt", args.checkpoint_every, metrics)
     interrupted = False
     try:
@@ -145,8 +156,16 @@ def learn(run: Run, episodes: Sequence[Episode] = ()) -> tuple[bool, MetricsCall
         budget.close()
     metrics.flush()
     save_checkpoint(agent, run.folder / "checkpoint.pt", metrics.episodes)
+    if not interrupted:
+        anneal(run)
     save_policy(agent, policy_config(run), run.folder / "policy")
     return interrupted, metrics
+
+
+def anneal(run: Run) -> None:
+    """The updates after the last query, where the preset has any."""
+    if isinstance(run.agent, Directional):
+        run.agent.finish(run.preset.final_updates)
 
 
 def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
@@ -156,7 +175,7 @@ def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
         Queries spent and best f of the first row, at the start and after every step.
     """
     trace = Trajectory()
-    budget = QueryBudget(run.args.total_queries, progress=False)
+    budget = QueryBudget(run.preset.total_queries, progress=False)
     try:
         run.agent.set_logger(configure(None, []))
         run.agent.learn(NEVER, callback=CallbackList([budget, trace]), log_interval=NEVER)
