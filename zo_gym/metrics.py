@@ -36,7 +36,11 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("rollout/ep_rew_mean", "reward", "undiscounted, unscaled reward of an episode, mean over the last 100"),
     Metric("rollout/ep_len_mean", "steps", "length of an episode, mean over the last 100"),
-    Metric("train/critic_loss", "reward^2", "squared TD error of the last updates"),
+    Metric(
+        "train/critic_loss",
+        "reward^2",
+        "squared TD error of the last updates; directional: of slopes, relative, and what else is weighed in",
+    ),
     Metric("train/actor_loss", "reward", "minus the critic's value of the actor's directions"),
     Metric("train/learning_rate", "1", "of actor and critic"),
     Metric("train/ent_coef", "1", "SAC's entropy coefficient"),
