@@ -21,7 +21,6 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.rewards import RewardScale
 from agents.slope_buffer import SlopeBuffer
-from agents.unknown import UnknownPart
 from agents.vec_env import GymVecEnv
 from agents.zorl import DirectionNoise
 from zo_gym.files import write_atomically
@@ -111,34 +110,29 @@ def _unpack_buffer(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
         getattr(buffer, name)[: len(values)] = values.cpu().numpy()
 
 
-def _layers(
-    agent: OffPolicyAlgorithm,
-) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None, UnknownPart | None]:
+def _layers(agent: OffPolicyAlgorithm) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None]:
     """The adapter and the wrappers around it that carry state."""
-    monitor = scale = unknown = None
+    monitor = scale = None
     env: Any = agent.env
     while not isinstance(env, GymVecEnv):
         monitor = env if isinstance(env, VecMonitor) else monitor
         scale = env if isinstance(env, RewardScale) else scale
-        unknown = env if isinstance(env, UnknownPart) else unknown
         env = env.venv
-    return env, monitor, scale, unknown
+    return env, monitor, scale
 
 
 def _pack_environment(agent: OffPolicyAlgorithm) -> dict[str, Any]:
-    adapter, monitor, scale, unknown = _layers(agent)
+    adapter, monitor, scale = _layers(agent)
     packed: dict[str, Any] = {"state": adapter.env.unwrapped.state_dict()}  # type: ignore[attr-defined]
     if monitor is not None:
         packed["monitor"] = [monitor.episode_returns.tolist(), monitor.episode_lengths.tolist(), monitor.episode_count]
     if scale is not None:
         packed["scale"] = scale.scale
-    if unknown is not None:
-        packed["unknown"] = torch.from_numpy(unknown.values)
     return packed
 
 
 def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
-    adapter, monitor, scale, unknown = _layers(agent)
+    adapter, monitor, scale = _layers(agent)
     adapter.env.unwrapped.load_state_dict(packed["state"])  # type: ignore[attr-defined]
     if monitor is not None:
         returns, lengths, monitor.episode_count = packed["monitor"]
@@ -146,8 +140,6 @@ def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> No
         monitor.episode_lengths = np.array(lengths, dtype=np.int32)
     if scale is not None:
         scale.scale = packed["scale"]
-    if unknown is not None:
-        unknown.values = packed["unknown"].cpu().numpy()
 
 
 def _streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:

@@ -28,7 +28,6 @@ from agents.console import fail_clearly
 from agents.directional import Directional
 from agents.plots import figure
 from agents.rewards import RewardScale
-from agents.unknown import UnknownPart
 from agents.vec_env import GymVecEnv
 from zo_gym import ENV_ID
 from zo_gym.files import provenance, write_atomically, write_json, write_text
@@ -73,9 +72,7 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
 
 def build_env(settings: dict[str, Any], num_envs: int, scale_rewards: bool, device: str) -> VecEnv:
     """The batched environment as SB3 wants it."""
-    adapter = GymVecEnv(gym.make_vec(ENV_ID, num_envs=num_envs, device=device, **settings))
-    told = UnknownPart(adapter) if env_of(adapter).mdp.problem.context is not None else adapter
-    env: VecEnv = VecMonitor(told)
+    env: VecEnv = VecMonitor(GymVecEnv(gym.make_vec(ENV_ID, num_envs=num_envs, device=device, **settings)))
     return RewardScale(env) if scale_rewards else env
 
 

@@ -22,7 +22,6 @@ class GymVecEnv(VecEnv):
 
     Attributes:
         batch_info: The last step's infos as arrays over the rows, for loggers.
-        reset_infos: What each row's running episode began with.
 
     Raises:
         ValueError: Another autoreset mode: SB3 would store wrong transitions.
@@ -67,7 +66,7 @@ class GymVecEnv(VecEnv):
             assert final_info is not None
             last = self._split(final_info)
             for row in np.flatnonzero(done):
-                self.reset_infos[row], rows[row] = rows[row], last[row]
+                rows[row] = last[row]
                 rows[row]["terminal_observation"] = final_obs[row]
                 rows[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
         self.batch_info = infos if final_info is None else _overlay(infos, final_info, done)

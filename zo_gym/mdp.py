@@ -46,9 +46,9 @@ class Outcome(NamedTuple):
     """Signed slope of f along `direction` as measured, (B,)."""
     rho: Tensor | None
     """Eq. 3, (B,), NaN where the gate was open; None with gate "off"."""
-    unknown_delta: Tensor | None
-    """Signed slope of the unknown part of f along `direction`, (B,), at no query; NaN behind a shut gate, None where
-    nothing is known of f."""
+    unknown: tuple[Tensor, Tensor] | None
+    """The unknown part of f at x_k, (B,), and its signed slope along `direction`, (B,), NaN behind a shut gate; at no
+    query. None where nothing is known of f."""
     cosine: Tensor | None
     """cos(g, grad f(x_k)), (B,); None without diagnostics."""
 
@@ -184,21 +184,22 @@ def _close(
         assert mdp.sampler.scale is not None
         scale = mdp.sampler.scale(state.sampler, x)
         direction = unit(direction / scale.clamp_min(torch.finfo(x.dtype).tiny))
-    unknown = _unknown_slope(mdp, oracle.instances_of(rows), x, done.directions[:, 0], measured)
+    unknown = _unknown_part(mdp, oracle.instances_of(rows), state.iterate, done.directions[:, 0], measured)
     truth = gradient_of(mdp.problem, x, oracle.instances_of(rows)) if mdp.settings.diagnostics else None
     cos = None if truth is None else cosine(g, truth)
     return MDPState(done.iterate, g, done.move, gate, sampler_state), Outcome(direction, delta, rho, unknown, cos)
 
 
-def _unknown_slope(mdp: MDP, instances: Tensor, x: Tensor, u: Tensor, slope: Tensor | None) -> Tensor | None:
-    """The measured slope (B,) along u (B, d) less that of the known part."""
+def _unknown_part(
+    mdp: MDP, instances: Tensor, at: Iterate, u: Tensor, slope: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    """f(x) (B,) and the slope (B,) measured along u (B, d), each less that of the known part."""
     if mdp.problem.known is None:
         return None
-    if slope is None:
-        return torch.full_like(x[:, 0], math.nan)
     mu = mdp.settings.smoothing
-    part = mdp.problem.known.value(torch.stack([x, x + mu * u], dim=1), instances)  # (B, 2)
-    return slope - (part[:, 1] - part[:, 0]) / mu
+    part = mdp.problem.known.value(torch.stack([at.x, at.x + mu * u], dim=1), instances)  # (B, 2)
+    rest = at.fx - part[:, 0]
+    return rest, torch.full_like(rest, math.nan) if slope is None else slope - (part[:, 1] - part[:, 0]) / mu
 
 
 def restart(mdp: MDP, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:
@@ -256,8 +257,8 @@ def info(mdp: MDP, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> 
     if outcome is None:
         return report
     report["delta"] = _host(outcome.delta)
-    if outcome.unknown_delta is not None:
-        report["unknown_delta"] = _host(outcome.unknown_delta)
+    if outcome.unknown is not None:
+        report["unknown_f"], report["unknown_delta"] = map(_host, outcome.unknown)
     if outcome.rho is not None:
         report["rho"] = _host(outcome.rho)
         report["direction"] = _host(outcome.direction.to(torch.float32))

@@ -96,12 +96,13 @@ def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | 
         slopes = no_slopes(x, default_rank(x.shape[1]) if size is None else size)
         return Belief(slopes, x.new_zeros(len(x)), x.new_zeros(len(x), 2))
 
-    def condition(state: Belief, x: Tensor) -> Posterior:
-        return _posterior(state.slopes, x, _relative_noise(state, variance), (LINEAR * mu) ** 2)
+    def condition(state: Belief, x: Tensor) -> tuple[Posterior, Tensor]:
+        noise = _relative_noise(state, variance)
+        return _posterior(state.slopes, x, noise, (LINEAR * mu) ** 2), noise
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         z = normal(generators, (q, x.shape[1]), like=x)
-        at = condition(state, x)
+        at, _ = condition(state, x)
         unsure = torch.stack([_times_covariance(at, state.slopes, z[:, i]) for i in range(q)], dim=1)
         return math.sqrt(x.shape[1]) * unit(unsure), state
 
@@ -114,9 +115,9 @@ def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | 
         known = slopes.full.sum(1).clamp_min(1)
         guess = slopes.values.square().sum(1) / known
         state = state._replace(slopes=slopes, amplitude=torch.where(state.amplitude > 0, state.amplitude, guess))
-        at = condition(state, x)
+        at, noise = condition(state, x)
         weights = _solve(at, slopes.values)
-        amplitude = _likely_amplitude(at, slopes.values, weights, _relative_noise(state, variance))
+        amplitude = _likely_amplitude(at, slopes.values, weights, noise)
         return _combine(at, slopes, weights), state._replace(amplitude=amplitude)
 
     def observe(state: State, step: Step) -> State:
