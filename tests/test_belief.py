@@ -20,7 +20,8 @@ from zo_gym.oracle import Oracle
 from zo_gym.rng import make_generator
 from zo_gym.rollout import rollout
 from zo_gym.rows import leaves, put, take
-from zo_gym.samplers.belief import LINEAR, REACH, belief, default_rank
+from zo_gym.samplers.belief import belief, default_rank
+from zo_gym.samplers.gradient_process import LINEAR, REACH
 from zo_gym.step import begin, step
 from zo_gym.updates import sgd
 

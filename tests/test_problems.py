@@ -32,13 +32,13 @@ def points(m: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64) 
 
 
 def slow_if_trained(name: str) -> Any:
-    """The victim of "mnist_attack" takes a minute to train."""
-    return pytest.param(name, marks=pytest.mark.slow) if name == "mnist_attack" else name
+    """The victims that know MNIST take a minute to train."""
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith("mnist") else name
 
 
 @pytest.fixture(scope="module", params=map(slow_if_trained, PROBLEMS))
 def problem(request: pytest.FixtureRequest, data_folder: Path | None) -> Problem:
-    if request.param in (*LIBSVM, "mnist_attack") and data_folder is None:
+    if (request.param in LIBSVM or request.param.startswith("mnist")) and data_folder is None:
         pytest.skip(f"{request.param} is not on this machine: set ZO_GYM_DATA")
     return make_problem(request.param)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zo_gym.base import Estimate, Objective, State, UpdateRule
 from zo_gym.rows import leaves, put, take
-from zo_gym.updates import RULES, adam, adamm, adaptive, momentum, polyak, sgd, sharpened, sign
+from zo_gym.updates import RULES, adam, adamm, adaptive, diminishing, momentum, polyak, sgd, sharpened, sign
 
 B, D = 3, 4
 ETA = 0.1
@@ -133,7 +133,8 @@ def test_minimises_a_parabola(name: str) -> None:
     curvature = torch.arange(1.0, D + 1, dtype=torch.float64)
     fun = lambda x: 0.5 * (curvature * x.square()).sum(1)  # noqa: E731
     x = torch.ones(1, D, dtype=torch.float64)
-    assert descend(RULES[name](0.01), fun, lambda x: curvature * x, x, 1500).item() < 1e-3 * fun(x).item()
+    rate = {"diminishing": 0.1}.get(name, 0.01)  # a length: the way is 2
+    assert descend(RULES[name](rate), fun, lambda x: curvature * x, x, 1500).item() < 1e-3 * fun(x).item()
 
 
 @pytest.mark.parametrize("name", sorted(set(RULES) - LEARNED))
@@ -141,9 +142,9 @@ def test_follows_the_valley_of_rosenbrock(name: str) -> None:
     """From (-1.2, 1), f = 24.2; the valley's floor is reached at f ~ 4, so f < 0.24 means: most of the way along it.
 
     Rates: 1e-3 is half of 2 / lambda_max; momentum 0.9 multiplies it by 10; Adam's step is eta itself, with 2 to go;
-    AdaMM divides by the largest |g| so far, 230 at the start.
+    AdaMM divides by the largest |g| so far, 230 at the start; the diminishing rule's rate is a length, of a way of 3.
     """
-    rate = {"momentum": 1e-4, "adam": 1e-2, "adamm": 0.23}.get(name, 1e-3)
+    rate = {"momentum": 1e-4, "adam": 1e-2, "adamm": 0.23, "diminishing": 0.1}.get(name, 1e-3)
     x = tensor(-1.2, 1.0)
     assert descend(RULES[name](rate), rosenbrock, rosenbrock_gradient, x, 4000).item() < 0.01 * rosenbrock(x).item()
 
@@ -263,6 +264,25 @@ def test_polyak_steps_are_no_shorter_than_the_floor_and_measure_from_the_lower_b
     shifted, _ = polyak(0.1, lower_bound=4.0).propose((), x, tensor(5)[0], estimate_of(g))
     assert (x - floored).norm().item() == pytest.approx(2.0)
     assert (x - shifted).norm().item() == pytest.approx(1.0)
+
+
+def test_diminishing_steps_have_a_length_that_only_their_number_decides() -> None:
+    """2 (1 + k / 10)^-0.6: 2 and, after ten steps, 2 / 2^0.6; g may have any length."""
+    path = moves(diminishing(2.0), tensor(0, 0), torch.tensor([[[3.0, 4.0]]] * 11, dtype=torch.float64))
+    lengths = path.diff(dim=0).norm(dim=-1).flatten()
+    assert path[0].norm().item() == pytest.approx(2.0)
+    assert lengths[-1].item() == pytest.approx(2 / 2**0.6)
+
+
+def test_diminishing_steps_settle_on_a_kink() -> None:
+    """f = |x|_1 + 3 |x_1 - x_2|: the minimiser is 0, and no slope vanishes near it. The last steps are .03 long."""
+    x, rule = tensor(1, 0.5), diminishing(0.5)
+    state = rule.init(x)
+    for _ in range(1000):
+        across = 3 * (x[:, 0] - x[:, 1]).sign()
+        g = x.sign() + torch.stack([across, -across], dim=1)
+        x, state = propose(rule, state, x, g)
+    assert x.norm().item() < 0.1
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0])

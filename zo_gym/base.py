@@ -65,6 +65,8 @@ class Known(NamedTuple):
     land: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     """x (b, d), x' (b, d), gradient of the unknown part (b, d), instances -> where a move from x towards x' ends:
     inside the box, and on a kink of the known part that the unknown part does not outweigh, (b, d)."""
+    least: float | None = None
+    """What the unknown part cannot be less than, if that is known; where it is that low, its gradient is 0."""
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,10 @@ def subset(family: Family, instances: Sequence[int]) -> Family:
 
 def renumbered(known: Known, index: Tensor) -> Known:
     """The known part of a family whose instance i is the given one's instance index[i]."""
-    return Known(
-        lambda points, rows: known.value(points, index[rows]),
-        lambda x, g, rows: known.subgradient(x, g, index[rows]),
-        lambda x, target, g, rows: known.land(x, target, g, index[rows]),
+    return known._replace(
+        value=lambda points, rows: known.value(points, index[rows]),
+        subgradient=lambda x, g, rows: known.subgradient(x, g, index[rows]),
+        land=lambda x, target, g, rows: known.land(x, target, g, index[rows]),
     )
 
 

@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Family
+from zo_gym.base import Family, Objective
 from zo_gym.bench.tasks import Task
 from zo_gym.bench.tracks import Outcome, Track, join
 from zo_gym.directions import cosine
 from zo_gym.family import subset
 from zo_gym.meta_train import meta_train
-from zo_gym.methods import build
+from zo_gym.methods import Method, build
 from zo_gym.oracle import Oracle
 from zo_gym.peers import run_peer
 from zo_gym.rng import make_generator
 from zo_gym.rnn import load_optimizer, save_optimizer
 from zo_gym.rollout import rollout
 
-Group = Literal["paper", "control", "further", "peer", "reference"]
+Group = Literal["policy", "ablation", "paper", "control", "further", "peer", "reference"]
 
 DELTAS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """Section 4.1: eta = delta / d, delta on this logarithmic range."""
@@ -98,36 +98,77 @@ def starts_of(family: Family) -> Tensor:
     return torch.stack([family.initial(i, make_generator(0, family.device)) for i in range(family.size)])
 
 
-def own(method: str, **fixed: Any) -> Run:
-    """Runs a method of `zo_gym.METHODS` on all rows at once; the option "delta" becomes eta = delta / d."""
+def own(method: str, *, composite: bool = False, **fixed: Any) -> Run:
+    """Runs a method of `zo_gym.METHODS`, or an installed one, on all rows at once.
+
+    Args:
+        method: Its name.
+        composite: Take the known part of f exactly.
+        **fixed: Of `zo_gym.methods.build`; the tuned option "delta" becomes eta = delta / d.
+    """
 
     def run(setup: Setup) -> Outcome:
-        return run_own(setup, method, **fixed)
+        return run_own(setup, method, composite=composite, **fixed)
 
     return run
 
 
-def run_own(setup: Setup, method: str, **fixed: Any) -> Outcome:
+def run_own(setup: Setup, method: str, *, composite: bool = False, **fixed: Any) -> Outcome:
     """See `own`."""
-    family, budget = setup.family, setup.task.budget
-    instances = torch.arange(family.size, device=family.device)
-    gradient = family.gradient
-    known = None if gradient is None else lambda x: gradient(x, instances)
+    family = setup.family
     options = {name: value for name, value in setup.options.items() if name != "delta"} | fixed
     if "delta" in setup.options:
         options["learning_rate"] = setup.options["delta"] / family.dim
     if method == "true-gradient":
-        options["gradient"] = known
-    built = build(method, family.dim, **options)
+        options["gradient"] = (unknown_gradient if composite else true_gradient)(family)
+    known = family.known if composite else None
+    return run_built(
+        setup, build(method, family.dim, **options, context=family.context, known=known), composite=composite
+    )
+
+
+def run_built(setup: Setup, method: Method, *, composite: bool = False) -> Outcome:
+    """Run a method that is built already on all rows at once."""
+    family, budget = setup.family, setup.task.budget
+    gradient = true_gradient(family)
     oracle = Oracle(family, family.size, budget=budget)
-    generators = direction_generators(setup.seeds, family.device)
-    track = Track(family, budget)
-    for moment in rollout(oracle, built, starts_of(family), generators, smoothing=setup.task.smoothing):
+    track = Track(family, budget, setup.task.early)
+    for moment in rollout(
+        oracle,
+        method,
+        starts_of(family),
+        direction_generators(setup.seeds, family.device),
+        smoothing=setup.task.smoothing,
+        composite=composite,
+    ):
         cos = None
-        if moment.gradient is not None and known is not None and track.wants_cosine(int(moment.queries.max())):
-            cos = cosine(moment.gradient, known(moment.before))
+        if moment.gradient is not None and gradient is not None and track.wants_cosine(int(moment.queries.max())):
+            cos = cosine(moment.gradient, gradient(moment.before))
         track.add(moment.queries, moment.iterate.best_f, moment.iterate.x, cos)
     return track.finish(moment.iterate.best_x)
+
+
+def true_gradient(family: Family) -> Objective | None:
+    """x (size, d), row i of instance i -> grad f there; None where the family does not know it."""
+    gradient = family.gradient
+    instances = torch.arange(family.size, device=family.device)
+    return None if gradient is None else lambda x: gradient(x, instances)
+
+
+def unknown_gradient(family: Family) -> Objective | None:
+    """The same of the unknown part of f alone."""
+    whole, known = true_gradient(family), family.known
+    if whole is None or known is None:
+        return whole
+    instances = torch.arange(family.size, device=family.device)
+
+    def gradient(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = x.detach().clone().requires_grad_()
+            (slope,) = torch.autograd.grad(known.value(leaf[:, None], instances).sum(), leaf)
+        return whole(x) - slope
+
+    return gradient
 
 
 def peer(name: str, **fixed: Any) -> Run:
@@ -158,7 +199,7 @@ def _run_peer(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> 
     oracle = Oracle(family, 1, budget=budget)
     (generator,) = direction_generators(setup.seeds[row : row + 1], family.device)
     x0 = starts_of(family)[0]
-    track = Track(family, budget)
+    track = Track(family, budget, setup.task.early)
     best_x, best_f = x0, float("inf")
 
     def evaluate(points: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from zo_gym.files import write_atomically
 
 FORMAT = 1
 POINTS = 200
+EARLY = 100
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class Record:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def grid_of(budget: int) -> np.ndarray:
-    """The query counts that curves are stored at: from 1 to the budget, int64."""
-    return np.unique(np.linspace(1, budget, POINTS + 1).round().astype(np.int64))
+def grid_of(budget: int, early: bool = False) -> np.ndarray:
+    """The query counts that curves are stored at: from 1 to the budget, int64; `early`: each of the first 100, too."""
+    even = np.linspace(1, budget, POINTS + 1).round().astype(np.int64)
+    return np.unique(np.concatenate([even, np.arange(1, min(EARLY, budget) + 1)]) if early else even)
 
 
 def on_grid(grid: np.ndarray, queries: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from zo_gym.bench.contestants import Contestant, Setup
 from zo_gym.bench.minimum import minimum_file, store_minimum
 from zo_gym.bench.records import Record, path_of, save_record
-from zo_gym.bench.tasks import FIRST_SEED, Task
+from zo_gym.bench.tasks import Task
 from zo_gym.bench.tracks import Outcome
 from zo_gym.bench.tune import tuned_options
 from zo_gym.family import subset
@@ -100,7 +100,7 @@ class Done:
 
 
 def jobs_of(table: Table, tasks: Sequence[str], methods: Sequence[str], folder: Path) -> list[list[Job]]:
-    """What is left to do, in two waves: preparing, and runs that need none; then the runs that wait for it.
+    """What is left to do, in waves: preparing and runs that need nothing, then what waits for the wave before.
 
     Raises:
         ValueError: Unknown task or method.
@@ -109,24 +109,30 @@ def jobs_of(table: Table, tasks: Sequence[str], methods: Sequence[str], folder: 
     chosen = [lookup(table.all_tasks(), name, "task") for name in tasks]
     for method in methods:
         lookup(contestants, method, "method")
-    first: dict[Job, None] = {}  # an ordered set
-    now: list[Job] = []
-    later: list[Job] = []
+    preparing: list[dict[Job, None]] = [{}, {}]  # ordered sets
+    running: list[list[Job]] = [[], [], []]
     for task in chosen:
         if task.kind == "classification" and not minimum_file(folder / task.name).is_file():
-            first[Job(task.name, MINIMUM)] = None
+            preparing[0][Job(task.name, MINIMUM)] = None
         for method in methods:
             missing = _missing(task, method, folder)
             if not missing:
                 continue
-            contestant, waits = contestants[method], False
-            for source in (contestant.borrows.get(task.kind), contestant.needs, method):
-                if source is not None and _must_prepare(contestants[source], task):
-                    first[Job(task.name, source)] = None
-                    waits = True
-            batches = _batches(task, contestant, missing)
-            (later if waits else now).extend(Job(task.name, method, rows) for rows in batches)
-    return [wave for wave in ([*first, *now], later) if wave]
+            contestant, wave = contestants[method], 0
+            for source in (*_sources(contestant, task), method):
+                if _must_prepare(contestants[source], task):
+                    after = any(
+                        _must_prepare(contestants[other], task) for other in _sources(contestants[source], task)
+                    )
+                    preparing[after][Job(task.name, source)] = None
+                    wave = max(wave, 1 + after)
+            running[wave] += [Job(task.name, method, rows) for rows in _batches(task, contestant, missing)]
+    return [wave for wave in ([*preparing[0], *running[0]], [*preparing[1], *running[1]], running[2]) if wave]
+
+
+def _sources(contestant: Contestant, task: Task) -> list[str]:
+    """The other contestants that must be prepared before this one."""
+    return [name for name in (contestant.borrows.get(task.kind), contestant.needs) if name is not None]
 
 
 def _must_prepare(contestant: Contestant, task: Task) -> bool:
@@ -179,7 +185,7 @@ def _do(table: Table, job: Job, folder: Path) -> None:
 def _run(table: Table, task: Task, job: Job, place: Path) -> list[Record]:
     contestant = table.contestants()[job.method]
     options = tuned_options(job.method, table.contestants(), task, place)
-    seeds = tuple(FIRST_SEED["test"] + row for row in job.rows)
+    seeds = tuple(task.first_seed + row for row in job.rows)
     started = time.perf_counter()
     family = task.family("test")
     setup = Setup(task, subset(family, [row % family.size for row in job.rows]), seeds, options, place)

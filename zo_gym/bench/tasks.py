@@ -38,6 +38,9 @@ class Task:
         smoothing: mu.
         lstm: How ZO-LSTM is trained for it.
         repeats: How often an attack is repeated on its test images, each time along other directions; one file each.
+        splits: Which of `zo_gym.problems.attack.SPLITS` each role's images are from.
+        early: Do the curves tell f after each of the first queries? For methods that need few.
+        first_seed: Of a classification task's starts that are reported.
     """
 
     name: str
@@ -47,6 +50,9 @@ class Task:
     smoothing: float = 0.01
     lstm: MetaTraining = field(default_factory=MetaTraining)
     repeats: int = 1
+    splits: dict[Role, str] = field(default_factory=lambda: SPLIT)
+    early: bool = False
+    first_seed: int = FIRST_SEED["test"]
 
     @property
     def rows(self) -> range:
@@ -55,11 +61,11 @@ class Task:
 
     def seed_of(self, row: int) -> int:
         """The seed that the file with this row's result is named after: the start's, or the repeat's."""
-        return FIRST_SEED["test"] + (row // self.sizes["test"] if self.kind == "attack" else row)
+        return row // self.sizes["test"] if self.kind == "attack" else self.first_seed + row
 
     def attack(self, role: Role, size: int | None = None) -> Attack:
         """The first `size` images of a role (None: all of them), with what a gallery shows of them."""
-        return attack_on(self.name.removesuffix("_attack"), split=SPLIT[role], size=size or self.sizes[role])
+        return attack_on(self.name.removesuffix("_attack"), split=self.splits[role], size=size or self.sizes[role])
 
     def family(self, role: Role, size: int | None = None) -> Family:
         """The first `size` rows of a role (None: all of them), each with its start fixed."""
@@ -67,7 +73,7 @@ class Task:
         if self.kind == "attack":
             images = self.attack(role, count).family
             return with_starts(images, [images.initial(i, start_generator(i)) for i in range(count)])
-        first = FIRST_SEED[role]
+        first = self.first_seed if role == "test" else FIRST_SEED[role]
         return from_starts(make_problem(self.name), range(first, first + count))
 
 

@@ -37,13 +37,14 @@ class Track:
     Args:
         family: What is minimised; its `measure`, where there is one, is looked at after every step, uncounted.
         budget: Queries that the curves reach to.
+        early: Look closely at the first queries, as `grid_of` does.
     """
 
-    def __init__(self, family: Family, budget: int) -> None:
+    def __init__(self, family: Family, budget: int, early: bool = False) -> None:
         self.family = family
         self.budget = budget
         self._instances = torch.arange(family.size, device=family.device)
-        self._grid = grid_of(budget)
+        self._grid = grid_of(budget, early)
         self._reached = 0
         self._queries: list[np.ndarray] = []
         self._best: list[np.ndarray] = []

@@ -32,11 +32,15 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "german.numer_scale": partial(classification.libsvm, "german.numer_scale"),
     "a9a": partial(classification.libsvm, "a9a"),
     "mnist_attack": partial(attack.attack_image, "mnist"),
+    "mnist_mlp_attack": partial(attack.attack_image, "mnist_mlp"),
+    "mnist_wide_attack": partial(attack.attack_image, "mnist_wide"),
     "digits_attack": partial(attack.attack_image, "digits"),
 }
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "mnist_attack": partial(attack.attack, "mnist"),
+    "mnist_mlp_attack": partial(attack.attack, "mnist_mlp"),
+    "mnist_wide_attack": partial(attack.attack, "mnist_wide"),
     "digits_attack": partial(attack.attack, "digits"),
 }
 

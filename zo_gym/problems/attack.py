@@ -115,7 +115,8 @@ def attack_on(
     """Attacks on `size` test images that the victim classifies correctly.
 
     Args:
-        victim: "mnist" (d = 784, needs the MNIST files and on first use a minute of training) or "digits" (d = 64).
+        victim: "mnist" (d = 784, needs the MNIST files and on first use a minute of training), "mnist_mlp" or
+            "mnist_wide" (other networks on the same data), or "digits" (d = 64).
         split: "train", "test" and "validation" hold 50 images each, "fresh" the rest; no two share an image.
         size: How many of them; a smaller number means the first ones of the same.
         c: Weight of the distortion, >= 0.

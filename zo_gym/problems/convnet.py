@@ -1,6 +1,8 @@
-"""A small convolutional classifier as plain functions over its weights, and how it is trained.
+"""A small image classifier as plain functions over its weights, and how it is trained.
 
 conv - pool - relu - conv - pool - relu - fc - relu - fc,    max-pooling 2 x 2, 10 classes
+
+or without the convolutions: fc - relu - fc.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from zo_gym.rng import make_generator
 CLASSES = 10
 
 Weights = dict[str, Tensor]
-"""conv1, conv2 (out, in, k, k), fc1, fc2 (out, in), and the bias (out,) of each under "<layer>.bias"; float32."""
+"""conv1, conv2 (out, in, k, k) where there are any, fc1, fc2 (out, in), and the bias (out,) of each under
+"<layer>.bias"; float32."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Recipe:
 
     Attributes:
         side: Images are side x side.
-        channels: Of the two convolutions.
+        channels: Of the two convolutions; None leaves them out: a perceptron with one hidden layer.
         kernel: Width of their filters.
         padding: Zeros around their inputs.
         hidden: Width of the first fully connected layer.
@@ -40,7 +43,7 @@ class Recipe:
     """
 
     side: int
-    channels: tuple[int, int]
+    channels: tuple[int, int] | None
     kernel: int
     padding: int
     hidden: int
@@ -58,6 +61,8 @@ class Recipe:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of each layer's weights, biases left out."""
+        if self.channels is None:
+            return {"fc1": (self.hidden, self.side**2), "fc2": (CLASSES, self.hidden)}
         first, second = self.channels
         return {
             "conv1": (first, 1, self.kernel, self.kernel),
@@ -65,6 +70,13 @@ class Recipe:
             "fc1": (self.hidden, second * (self.widths[1] // 2) ** 2),
             "fc2": (CLASSES, self.hidden),
         }
+
+    @property
+    def most_numbers(self) -> int:
+        """The most numbers of one image that a layer puts out."""
+        if self.channels is None:
+            return self.hidden
+        return max(side**2 * channels for side, channels in zip(self.widths, self.channels, strict=True))
 
 
 def classifier(
@@ -84,8 +96,9 @@ def classifier(
     """
     placed = {key: _channels_last(value.to(device, dtype)) for key, value in weights.items()}
     products = {key: linear_map(placed[key]).apply for key in ("fc1", "fc2")}
-    width = max(side**2 * channels for side, channels in zip(recipe.widths, recipe.channels, strict=True))
-    return in_chunks(lambda images: _logits(recipe, placed, lambda x, layer: products[layer](x), images), width)
+    return in_chunks(
+        lambda images: _logits(recipe, placed, lambda x, layer: products[layer](x), images), recipe.most_numbers
+    )
 
 
 def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
@@ -114,10 +127,9 @@ def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
 def _logits(
     recipe: Recipe, weights: Weights, product: Callable[[Tensor, str], Tensor], images: Tensor
 ) -> Tensor:  # (n, d) -> (n, 10)
-    x = images.reshape(-1, recipe.side, recipe.side, 1).permute(
-        0, 3, 1, 2
-    )  # channels last: convolutions run twice as fast
-    for layer in ("conv1", "conv2"):
+    # channels last: convolutions run twice as fast
+    x = images.reshape(-1, recipe.side, recipe.side, 1).permute(0, 3, 1, 2)
+    for layer in [name for name in ("conv1", "conv2") if name in weights]:
         x = F.conv2d(x, weights[layer], weights[f"{layer}.bias"], padding=recipe.padding)
         x = F.relu(F.max_pool2d(x, 2))  # the same as relu before the pool, on a quarter of the numbers
     x = F.relu(product(x.flatten(1), "fc1") + weights["fc1.bias"])

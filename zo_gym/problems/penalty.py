@@ -63,7 +63,7 @@ NORMS: dict[str, Norm] = {
 
 
 def penalty(norm: str, c: float, centres: Tensor) -> Known:
-    """c |clip(x) - x0| and the box [0, 1]^d.
+    """c |clip(x) - x0| and the box [0, 1]^d, beside an unknown part that is never negative, as a hinge.
 
     Where the l1 norm holds a coordinate at x0 (|g_i| <= c there), a move across x0_i ends on it, as in the orthant-wise
     method of Andrew and Gao (2007): otherwise steps of a finite length would jump to and fro over the kink for ever.
@@ -92,4 +92,4 @@ def penalty(norm: str, c: float, centres: Tensor) -> Known:
         crossed = (x - centre) * (inside - centre) < 0
         return torch.where(crossed & (g.abs() <= c), centre, inside)
 
-    return Known(value, subgradient, land)
+    return Known(value, subgradient, land, least=0.0)

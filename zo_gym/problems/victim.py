@@ -1,7 +1,9 @@
 """The image classifiers that attacks are aimed at: trained here on first use, then kept in the cache.
 
 "mnist" is the network of Ruan et al. (2019): conv 20 of 5 x 5, conv 50 of 5 x 5, fc 500, fc 10, trained on
-all 60,000 training images. "digits" is a small one for scikit-learn's 8 x 8 digits, trained on 1,000 of them.
+all 60,000 training images. "mnist_mlp" and "mnist_wide" are other networks for the same images: a policy that learned
+on one victim can be tried on another. "digits" is a small one for
+scikit-learn's 8 x 8 digits, trained on 1,000 of them.
 
 Training is seeded and runs on the CPU, so that the same machine makes the same weights again; other machines round
 otherwise and make slightly different ones, which is why a victim carries the sha256 of its weights.
@@ -159,6 +161,18 @@ VICTIMS: dict[str, Source] = {
     "mnist": Source(
         Recipe(
             side=28, channels=(20, 50), kernel=5, padding=0, hidden=500, epochs=2, batch_size=128, learning_rate=4e-3
+        ),
+        _mnist_examples,
+        _mnist_sha256,
+    ),
+    "mnist_mlp": Source(
+        Recipe(side=28, channels=None, kernel=0, padding=0, hidden=256, epochs=6, batch_size=128, learning_rate=4e-3),
+        _mnist_examples,
+        _mnist_sha256,
+    ),
+    "mnist_wide": Source(
+        Recipe(
+            side=28, channels=(32, 64), kernel=5, padding=2, hidden=1024, epochs=1, batch_size=128, learning_rate=2e-3
         ),
         _mnist_examples,
         _mnist_sha256,

@@ -8,6 +8,7 @@ from zo_gym.samplers.guided import guided
 from zo_gym.samplers.history import history
 from zo_gym.samplers.hybrid import hybrid
 from zo_gym.samplers.isotropic import coordinate, gaussian, rademacher, sphere
+from zo_gym.samplers.prior_belief import prior_belief
 from zo_gym.samplers.query_rnn import query_rnn
 from zo_gym.samplers.reference import true_gradient
 
@@ -30,6 +31,7 @@ __all__ = [
     "guided",
     "history",
     "hybrid",
+    "prior_belief",
     "query_rnn",
     "rademacher",
     "sphere",
