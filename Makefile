@@ -5,14 +5,16 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install train test check format bench paper paper-quick clean
+.PHONY: help install train test check format bench paper paper-quick policies policies-quick clean
 
 help:
 	@echo "make train   train DDPG on the default problem and print the comparison (ARGS='--seed 1 ...')"
 	@echo "make test    run the tests (ARGS='tests/test_env.py -k seed')"
 	@echo "make check   formatting, lint and types"
 	@echo "make bench   speed, as ratios measured within one run"
-	@echo "make paper   the paper's experiments, figures 4-6 and tables, into results/paper; resumable, under two hours"
+	@echo "make paper   the paper's experiments, figures 4-6 and tables, into results/paper; resumable, about two hours"
+	@echo "make policies   learned policies against everything else, into results/policies; resumable, about an hour"
+	@echo "make policies-quick   the same on small problems, in minutes"
 	@echo "make paper-quick   the same chain on small problems, in minutes, with checks of the outcome"
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -45,6 +47,12 @@ paper: $(STAMP)
 
 paper-quick: $(STAMP)
 	$(BIN)/python -m agents.paper --quick $(ARGS)
+
+policies: $(STAMP)
+	$(BIN)/python -m agents.policy_bench $(ARGS)
+
+policies-quick: $(STAMP)
+	$(BIN)/python -m agents.policy_bench --quick $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -44,6 +44,7 @@ class Preset:
         random_probes: Collect along random directions instead of the actor's.
         updates_per_step: Updates after each batched step.
         final_updates: Updates after the last query, with the learning rate annealed to 0.
+        shift: Share of an image's side by which a directional agent's samples are moved at random.
     """
 
     network: str
@@ -64,6 +65,7 @@ class Preset:
     random_probes: bool = False
     updates_per_step: int = 1
     final_updates: int = 0
+    shift: float = 0.0
 
 
 DIRECTIONAL = "directional"
@@ -81,21 +83,23 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
     "offline": Preset(
         DIRECTIONAL,
         0.0,
-        1e-3,
+        3e-3,
         128,
         0.0,
         False,
-        "polyak",
-        0.3,
+        "diminishing",
+        1.0,
         "off",
         observation="context",
         num_envs=50,
         total_queries=80_000,
-        training={"budget": 13, "update": "sgd", "learning_rate": 0.1, "problem_options": {"exploring": 0.95}},
+        training={"budget": 13, "learning_rate": 0.5, "problem_options": {"exploring": 0.95}},
         slope_weight=1.0,
         reward_weight=0.0,
         random_probes=True,
-        final_updates=1000,
+        updates_per_step=2,
+        final_updates=1500,
+        shift=1 / 14,
     ),
 }
 """online: one run that learns as it descends. offline: learns on many short episodes of a family of attacks, then acts
@@ -208,6 +212,8 @@ def directional_options(preset: Preset, shape: tuple[int, ...] | None, seed: int
         "keep_next": preset.reward_weight > 0 and preset.gamma > 0,
         "precision": "float32" if shape is None else "float16",
         "seed": seed,
+        "shape": shape,
+        "shift": 0 if shape is None else int(preset.shift * shape[0]),
     }
     return {
         "replay_buffer_class": SlopeBuffer,

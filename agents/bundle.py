@@ -102,9 +102,14 @@ def new_policy(config: PolicyConfig, device: torch.device | str = "cpu", seed: i
 def save_policy(agent: OffPolicyAlgorithm, config: PolicyConfig, folder: Path) -> None:
     """Write the agent's actor into `folder`, each file atomically."""
     actor: Any = agent.policy.actor
-    weights = {name: value.detach().cpu().contiguous() for name, value in actor.state_dict().items()}
+    save_weights(Policy(config, actor, torch.device("cpu")), folder)
+
+
+def save_weights(policy: Policy, folder: Path) -> None:
+    """Write the policy into `folder`, each file atomically."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in policy.actor.state_dict().items()}
     write_atomically(folder / "weights.safetensors", lambda path: save_file(weights, path))
-    write_json(folder / "config.json", asdict(config))
+    write_json(folder / "config.json", asdict(policy.config))
 
 
 def load_policy(folder: Path, device: torch.device | str = "cpu") -> Policy:

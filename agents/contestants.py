@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.logger import configure
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from agents.build import PRESETS, Preset, build_agent
+from agents.build import PRESETS, Preset
 from agents.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from agents.callbacks import QueryBudget, TrainingDone, Trajectory, env_of
+from agents.callbacks import Trajectory
 from agents.curves import Act
-from agents.train import NEVER, build_env
+from agents.offline import agent_for, learn
 from zo_gym.base import Family
 from zo_gym.bench import contestants as core
 from zo_gym.bench.contestants import Contestant, Group, Run, Setup, lstm_file
@@ -60,25 +57,6 @@ def learned_distribution(folder: Path) -> dict[str, Any]:
     return {"update": update_rnn(weights=weights), "sampler": query_rnn(weights), "direction": "scaled"}
 
 
-def _agent(algo: str, settings: Mapping[str, Any], preset: Preset, rows: int, seed: int) -> OffPolicyAlgorithm:
-    env = build_env(dict(settings), rows, preset.scale_rewards, "cpu")
-    shape = env_of(env).mdp.problem.shape
-    steps = int(settings["budget"]) // 2 + 1
-    return build_agent(algo, env, preset, shape=shape, seed=seed, device="cpu", buffer_size=max(1000, rows * steps))
-
-
-def _learn(agent: OffPolicyAlgorithm, queries: int, *watchers: BaseCallback) -> None:
-    """Train until the queries are spent."""
-    budget = QueryBudget(queries, progress=False, heed_interrupts=False)
-    agent.set_logger(configure(None, []))
-    try:
-        agent.learn(NEVER, callback=CallbackList([budget, *watchers]), log_interval=NEVER)
-    except TrainingDone:
-        pass  # the normal end
-    finally:
-        budget.close()
-
-
 def online(algo: str, preset: Preset, *, on_lstm: bool = False) -> Run:
     """A fresh agent for every row, learning as it goes."""
 
@@ -89,8 +67,9 @@ def online(algo: str, preset: Preset, *, on_lstm: bool = False) -> Run:
             family = subset(setup.family, [row])
             settings = settings_of(setup.task, family, preset, setup.options) | learned
             trace = Trajectory()
-            _learn(_agent(algo, settings, preset, 1, seed), setup.task.budget, trace)
-            track = Track(family, setup.task.budget)
+            steps = setup.task.budget // 2 + 1
+            learn(agent_for(algo, settings, preset, rows=1, seed=seed, transitions=steps), setup.task.budget, trace)
+            track = Track(family, setup.task.budget, setup.task.early)
             for queries, best, cosine in zip(trace.queries, trace.best, trace.cosine, strict=True):
                 track.add(queries, [best], cosine=[cosine])
             assert trace.best_x is not None
@@ -106,7 +85,7 @@ def follow(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: flo
     env = ZOSamplingVectorEnv(num_envs=family.size, **settings)
     rng = np.random.default_rng([2, *setup.seeds])
     observations, info = env.reset(seed=list(setup.seeds), options={"instance": range(family.size)})
-    track = Track(family, setup.task.budget)
+    track = Track(family, setup.task.budget, setup.task.early)
     queries, best, best_x = info["queries"], info["best_f"], env.best_x
     track.add(queries, best, env.x)
     running = np.ones(family.size, dtype=bool)
@@ -178,8 +157,9 @@ def zo_rl(
         family = task.family("train")
         options = {} if adaptive else tuned_options("zo-sgd", core.CONTESTANTS, task, folder)
         settings = settings_for(task, family, folder, options)
-        agent = _agent(algo, settings, preset, family.size, seed=0)
-        _learn(agent, _training_queries(task))
+        transitions = family.size * (task.budget // 2 + 1)
+        agent = agent_for(algo, settings, preset, rows=family.size, seed=0, transitions=transitions)
+        learn(agent, _training_queries(task))
         save_policy(agent, _config(algo, preset, family, settings), place)
 
     def run(setup: Setup) -> Outcome:

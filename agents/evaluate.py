@@ -1,4 +1,4 @@
-"""`python evaluate.py RUN`: a trained policy on fresh starts; `--figure NAME`: a figure of the paper from results."""
+"""`python evaluate.py RUN`: a trained policy on fresh starts; `--pretrained NAME`: one that ships; `--figure NAME`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from agents.console import fail_clearly
 from agents.curves import Curves
 from agents.figures import draw
 from agents.plots import figure
+from agents.policy_bench import try_pretrained
 from agents.train import prepare, train_in_memory
 from zo_gym.bench.records import grid_of, on_grid
 from zo_gym.files import write_atomically, write_json, write_text
@@ -34,6 +35,8 @@ class EvaluateArgs:
     """A run folder, or a policy folder (config.json + weights.safetensors). Not with --figure."""
     figure: Literal["4", "5", "6", "tables", "gallery", "estimators"] | None = None
     """Redraw this from the results of `make paper`; "estimators" measures theory against practice, with no results."""
+    pretrained: str | None = None
+    """Attack fresh images with this policy that ships with the package, beside its controls; results are kept."""
     results: Path = Path("results/paper")
     """For --figure: where `make paper` keeps its results. What is drawn goes to its subfolder figures, or to --out."""
     seeds: int = 10
@@ -48,8 +51,10 @@ class EvaluateArgs:
     """Also train anew from every start within the budget, so that no query is free (needs a run folder)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network lives."""
+    workers: int = 2
+    """For --pretrained: processes, one CPU thread each."""
     out: Path | None = None
-    """Where what is written goes; None: RUN/evaluation, or RESULTS/figures."""
+    """Where what is written goes; None: RUN/evaluation, RESULTS/figures, or results/pretrained/NAME."""
 
 
 def learn_from_scratch(args: TrainArgs, settings: dict[str, Any], seeds: Sequence[int]) -> Curves:
@@ -98,6 +103,18 @@ def redraw(args: EvaluateArgs) -> list[Path]:
     return files
 
 
+def run_pretrained(args: EvaluateArgs) -> Path:
+    """What `python evaluate.py --pretrained NAME` does; returns the folder of tables and pictures.
+
+    Raises:
+        ValueError: Unknown name, a run folder or --figure was given, too, or jobs failed.
+    """
+    assert args.pretrained is not None
+    if args.run is not None or args.figure is not None:
+        raise ValueError("--pretrained takes no run folder and no --figure. Drop one of the two.")
+    return try_pretrained(args.pretrained, args.out, workers=args.workers)
+
+
 def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     """What `python evaluate.py RUN` does; returns the table's rows.
 
@@ -110,7 +127,9 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
         raise ValueError(f"--first-seed must be >= 0, got {args.first_seed}.")
     torch.set_num_threads(1)
     if args.run is None:
-        raise ValueError("Pass a run folder that train.py made, or --figure. See python evaluate.py --help")
+        raise ValueError(
+            "Pass a run folder that train.py made, --pretrained, or --figure. See python evaluate.py --help"
+        )
     if not args.run.is_dir():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
     is_run = (args.run / "policy").is_dir()
@@ -143,7 +162,9 @@ def main() -> None:
     """Entry point of evaluate.py."""
     with fail_clearly():
         args = tyro.cli(EvaluateArgs)
-        if args.figure is not None:
+        if args.pretrained is not None:
+            run_pretrained(args)
+        elif args.figure is not None:
             redraw(args)
         else:
             run_evaluation(args)

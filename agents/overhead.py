@@ -8,11 +8,21 @@ import pstats
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from agents import pretrained
+from agents.directional import Directional
+from agents.guides import field_of, follow
+from agents.offline import OFFLINE, agent_for, learn
 from zo_gym.base import Problem
 from zo_gym.minimize import minimize
+from zo_gym.oracle import Oracle
+from zo_gym.problems import make_family
+from zo_gym.rng import make_generator
+from zo_gym.rollout import rollout
 
 LINES = 25
 
@@ -50,3 +60,73 @@ def profile(problem: Problem, budget: int) -> str:
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(LINES)
     return text.getvalue()
+
+
+def attack_step(policy: str, images: int, steps: int) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Measures seconds of an attack step with a policy that ships, and of its queries asked of f alone.
+
+    Args:
+        policy: Its name.
+        images: Rows.
+        steps: Behind each measurement.
+    """
+    loaded = pretrained.load(policy)
+    family = make_family(loaded.config.environment["problem"], split="validation", size=images)
+    rows = torch.arange(images)
+    starts = torch.stack([family.initial(i, make_generator(i)) for i in range(images)])
+
+    def attack() -> float:
+        method = follow(field_of(loaded, family.context), images, family.known, shape=family.shape)
+        generators = [make_generator(i) for i in range(images)]
+        moments = rollout(Oracle(family, images, budget=2 * steps + 3), method, starts, generators, composite=True)
+        next(moments), next(moments)  # the start, and a step that pays for first-time work
+        started = time.perf_counter()
+        count = sum(1 for _ in moments)
+        return (time.perf_counter() - started) / count
+
+    def ask() -> float:
+        points = starts.unsqueeze(1).repeat(1, 2, 1)
+        started = time.perf_counter()
+        for _ in range(steps):
+            family.fun(points, rows)
+        return (time.perf_counter() - started) / steps
+
+    return attack, ask
+
+
+def training_share(problem: str, rows: int, steps: int) -> Callable[[], float]:
+    """Measures the share of training a directional policy that is spent inside f and the networks, from 0 to 1."""
+
+    def measure() -> float:
+        watch = _Watch()
+        family = make_family(problem, split="train", exploring=0.95)
+        settings = {"problem": replace(family, fun=watch.timed(family.fun)), "observation": "context", "budget": 13}
+        preset = replace(OFFLINE, num_envs=rows)
+        agent: Any = agent_for("ddpg", settings, preset, rows=rows, seed=0, transitions=rows * steps)
+        assert isinstance(agent, Directional)
+        for name in ("train", "_sample_action"):
+            setattr(agent, name, watch.timed(getattr(agent, name)))
+        started = time.perf_counter()
+        learn(agent, 2 * rows * steps)
+        return watch.seconds / (time.perf_counter() - started)
+
+    return measure
+
+
+class _Watch:
+    """Adds up the time spent inside functions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, watched."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return watched

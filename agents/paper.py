@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,7 @@ def run_paper(args: PaperArgs) -> Path:
     table = Table("agents.contestants", f"zo_gym.bench.tasks:{'QUICK' if args.quick else 'TASKS'}")
     tasks = args.tasks or tuple(QUICK if args.quick else TASKS)
     methods = args.methods or tuple(CONTESTANTS)
-    if left := sum(map(len, jobs_of(table, tasks, methods, folder))):
-        print(f"{left} jobs to do; results go to {folder}. Ctrl-C is safe: run this again to go on.")
-        _run(args, table, tasks, methods, folder, left)
-    else:
-        print(f"All results are in {folder} already.")
+    run_table(table, tasks, methods, folder, workers=args.workers, progress=args.progress)
     out = draw_all(folder)
     print((out / "tables.md").read_text(encoding="utf-8"))
     print(f"Figures and tables: {out}")
@@ -68,20 +65,29 @@ def run_paper(args: PaperArgs) -> Path:
     return out
 
 
-def _run(
-    args: PaperArgs, table: Table, tasks: tuple[str, ...], methods: tuple[str, ...], folder: Path, jobs: int
+def run_table(
+    table: Table, tasks: Sequence[str], methods: Sequence[str], folder: Path, *, workers: int, progress: bool
 ) -> None:
-    """Run what is left, and keep a log of how long it took and how much memory."""
+    """Run what is left of these tasks and methods, and keep a log of how long it took and how much memory.
+
+    Raises:
+        ValueError: Jobs failed.
+    """
+    jobs = sum(map(len, jobs_of(table, tasks, methods, folder)))
+    if jobs == 0:
+        print(f"All results for {', '.join(tasks)} are in {folder} already.")
+        return
+    print(f"{jobs} jobs to do; results go to {folder}. Ctrl-C is safe: run this again to go on.")
     started = time.perf_counter()
     try:
-        with worker_pool(args.workers) as pool:
-            memory = run_all(table, tasks, methods, folder, pool, progress=args.progress)
+        with worker_pool(workers) as pool:
+            memory = run_all(table, tasks, methods, folder, pool, progress=progress)
     except JobsFailedError as error:
         raise ValueError(f"{error} Run this again to try them once more.") from error
     log = folder / "runs.json"
     entries: list[dict[str, Any]] = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else []
     entry = {"jobs": jobs, "minutes": (time.perf_counter() - started) / 60, "gibibytes": memory / 2**30}
-    write_json(log, [*entries, {**entry, "workers": args.workers, "date": time.strftime("%Y-%m-%d"), **provenance()}])
+    write_json(log, [*entries, {**entry, "workers": workers, "date": time.strftime("%Y-%m-%d"), **provenance()}])
     print(f"{jobs} jobs in {entry['minutes']:.1f} minutes; the workers took at most {entry['gibibytes']:.1f} GiB.")
 
 

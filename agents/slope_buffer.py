@@ -46,6 +46,9 @@ class SlopeBuffer(ReplayBuffer):
         keep_next: Keep s', which temporal differences need and slopes do not.
         precision: Of observations and directions: "float32", or "float16" where x is of size 1, as images are.
         seed: Of the sampling.
+        shape: Of the image behind x, or None.
+        shift: Every sampled batch is moved by up to so many pixels each way, images and directions alike: what a
+            classifier says of an image hardly changes when it moves by a pixel or two, and its slopes move along.
 
     Attributes:
         rng: What samples are drawn with; no global generator is touched.
@@ -67,11 +70,14 @@ class SlopeBuffer(ReplayBuffer):
         keep_next: bool = True,
         precision: str = "float32",
         seed: int = 0,
+        shape: tuple[int, ...] | None = None,
+        shift: int = 0,
     ) -> None:
         assert not optimize_memory_usage, "s' is kept whole or not at all"
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs)  # allocates nothing
         self.buffer_size = max(buffer_size // n_envs, 1)
         self.rng = np.random.default_rng([seed, 2])
+        self.shape, self.shift = shape, shift
         shape, n = (self.buffer_size, n_envs), self.obs_shape
         self.observations = np.zeros((*shape, *n), dtype=precision)
         self.actions = np.zeros((*shape, self.action_dim), dtype=precision)
@@ -113,17 +119,26 @@ class SlopeBuffer(ReplayBuffer):
         """Transitions drawn with replacement; SB3's own tuple has no place for slopes."""
         at = self.rng.integers(self.size(), size=batch_size), self.rng.integers(self.n_envs, size=batch_size)
 
+        move = self.rng.integers(-self.shift, self.shift + 1, size=2).tolist() if self.shift else None
+
         def drawn(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values[at].astype(np.float32)).to(self.device)
 
+        def image(values: np.ndarray) -> Tensor:
+            vectors = drawn(values)
+            if move is None or self.shape is None:
+                return vectors
+            pixels = vectors[:, : self.action_dim].view(-1, *self.shape)
+            return torch.cat([pixels.roll(move, (1, 2)).flatten(1), vectors[:, self.action_dim :]], dim=1)
+
         return SlopeSamples(
-            drawn(self.observations),
-            drawn(self.actions),
+            image(self.observations),
+            image(self.actions),
             drawn(self.slopes),
             drawn(self.values),
             drawn(self.rewards)[:, None],
             (drawn(self.dones) * (1 - drawn(self.timeouts)))[:, None],
-            drawn(self.next_observations) if "next_observations" in self.stored else None,
+            image(self.next_observations) if "next_observations" in self.stored else None,
         )
 
 

@@ -21,10 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from stable_baselines3.common.logger import configure
 
+from agents import pretrained
 from agents.arguments import TrainArgs
 from agents.build import PRESETS, build_agent
 from agents.console import fail_clearly
-from agents.overhead import profile, share_outside
+from agents.overhead import attack_step, profile, share_outside, training_share
 from agents.train import prepare, train_in_memory
 from agents.vec_env import GymVecEnv
 from zo_gym.checks import check_integer
@@ -52,6 +53,8 @@ class SpeedArgs:
     """CPU threads of torch."""
     overhead_problem: str = "a9a"
     """Whose ZO-SGD run is profiled."""
+    policy: str = "mnist-attack"
+    """The policy that ships whose attack is measured, and whose training."""
     out: Path = Path("results/bench")
     """Where the table (speed.json) and the profile (profile.txt) go."""
 
@@ -180,6 +183,16 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
         np.array([outside() for _ in range(n)]),
         "<= 0.30",
     )
+    attack, ask = attack_step(args.policy, 50, 50)
+    add(f"attack step on 50 images, {args.policy} / its queries asked of f alone", ratios(attack, ask, n), "<= 3")
+    problem = pretrained.load(args.policy).config.environment["problem"]
+    for count in (50, 1024):
+        share = training_share(problem, count, 20)
+        add(
+            f"training a policy on {problem}, {count} rows: share of time in f and networks",
+            np.array([share() for _ in range(max(3, n // 3))]),
+            ">= 0.80",
+        )
     write_text(args.out / "profile.txt", profile(watched, OVERHEAD_BUDGET))
     pace = ratios(training_on_nothing(args.training_steps), training(args.training_steps), max(3, n // 3))
     add("training steps/s / same agent on a do-nothing env", pace, ">= 0.85")

@@ -109,6 +109,23 @@ class Fixed(torch.nn.Module):
         return self.answer
 
 
+def test_samples_are_shifted_as_a_whole_and_keep_their_slopes() -> None:
+    """A bright pixel at (1, 1), a direction along it: both go to the same place, by at most a pixel, and t stays."""
+    box, action = spaces.Box(0, 1, (25 + 2,), np.float32), spaces.Box(-1, 1, (25,), np.float32)
+    observation, direction = np.zeros((1, 27), np.float32), np.zeros((1, 25), np.float32)
+    observation[0, 6] = direction[0, 6] = observation[0, 26] = 1.0
+    places = set()
+    for seed in range(40):
+        buffer = SlopeBuffer(4, box, action, keep_next=False, seed=seed, shape=(5, 5), shift=1)
+        buffer.add(observation, observation, direction, np.zeros(1), np.zeros(1, bool), [{"delta": -2.0}])
+        drawn = buffer.sample(3)
+        assert torch.equal(drawn.observations[:, :25], drawn.directions)
+        assert torch.equal(drawn.observations[:, 25:], torch.tensor([[0.0, 1.0]] * 3))
+        assert drawn.slopes.tolist() == [-2.0] * 3
+        places.add(int(drawn.directions[0].argmax()))
+    assert places == {0, 1, 2, 5, 6, 7, 10, 11, 12}
+
+
 def test_the_loss_of_a_batch_by_hand() -> None:
     """Errors 1, 2 and 3 scales of 0.5; the row without a slope does not count."""
     batch = samples([1.0, -1.0, 2.0, math.nan], [1.0, 1.0, 0.0, 1.0])
@@ -147,6 +164,18 @@ def test_the_slope_is_that_of_h_along_the_direction(model: SlopeField | Potentia
         slopes, _ = model(observations, batch.directions)
     # A finite difference of step 0.03: an error of 0.015 h', where h' is of h's size.
     assert (h * batch.directions).sum(1).numpy() == pytest.approx(slopes.numpy(), abs=0.03 * h.norm(dim=1).max().item())
+
+
+def test_h_of_a_large_image_is_the_mean_over_moves_by_a_pixel() -> None:
+    model, context = Potential((16, 16), 10), torch.eye(10)[:2]
+    images = torch.rand(2, 16, 16, generator=make_generator(1)) * 0.8 + 0.1
+    expected = torch.zeros(2, 256)
+    for shift in (0, 1, -1):
+        x = images.roll((shift, shift), (1, 2)).flatten(1).requires_grad_()
+        _, values = model(torch.cat([x, context], 1), torch.zeros(2, 256))
+        (slope,) = torch.autograd.grad(values.sum(), x)
+        expected += slope.view(2, 16, 16).roll((-shift, -shift), (1, 2)).flatten(1) / 3
+    torch.testing.assert_close(model.gradient(torch.cat([images.flatten(1), context], 1)), expected)
 
 
 def test_v_leads_by_the_smooth_margin_and_clips_to_the_box() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 import zo_gym
+from agents.build import DIRECTIONAL_PRESETS, build_agent
 from agents.bundle import load_policy
+from agents.callbacks import env_of
 from agents.evaluate import EvaluateArgs, run_evaluation
-from agents.train import TrainArgs, prepare, resolve_device, run_training
+from agents.train import TrainArgs, build_env, prepare, resolve_device, run_training
 from zo_gym import PROBLEMS
 
 pytestmark = [
@@ -46,6 +49,31 @@ def test_training_keeps_networks_replay_samples_and_f_on_the_device(algo: Any, g
     assert {part.device.type for part in sample if isinstance(part, torch.Tensor)} == {"cuda"}
     assert run.agent.env is not None
     assert run.agent.env.get_attr("mdp")[0].problem.device.type == "cuda"
+
+
+@pytest.mark.parametrize("rows", [64, 1024, 16_384])
+def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A benchmark: it prints what this device does, and fails only where nothing runs."""
+    settings = {
+        "problem": "digits_attack",
+        "problem_options": {"exploring": 0.95},
+        "observation": "context",
+        "budget": 13,
+    }
+    preset = replace(DIRECTIONAL_PRESETS["offline"], num_envs=rows)
+    env = build_env(settings, rows, preset.scale_rewards, "cuda")
+    agent = build_agent(
+        "ddpg", env, preset, shape=env_of(env).mdp.problem.shape, seed=0, device="cuda", buffer_size=20 * rows
+    )
+    agent.learn(3 * rows)
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    agent.learn(10 * rows)
+    torch.cuda.synchronize()
+    pace = 10 * rows / (time.perf_counter() - started)
+    with capsys.disabled():
+        print(f"\n{rows} rows: {pace:,.0f} steps/s on {torch.cuda.get_device_name()}")
+    assert np.isfinite(pace)
 
 
 def test_train_resume_and_evaluate_on_the_device(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""The benchmark of policies: its bars by hand, which images and policies it uses, and the quick chain."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents import policy_contestants as offline
+from agents import pretrained
+from agents.policy_bars import Bar, Curves, attack_bars, online_bars, table
+from agents.policy_bench import PoliciesArgs, run_policies
+from zo_gym.bench.contestants import Setup
+from zo_gym.bench.records import Record, save_record
+from zo_gym.files import write_json
+from zo_gym.minimize import minimize
+from zo_gym.problems.attack import SPLITS
+
+GRID = np.array([1, 50, 100, 500, 1000])
+
+
+def store(folder: Path, problem: str, method: str, best: list[float], success: list[int] | None = None) -> None:
+    curve = np.array([best])
+    extras = {} if success is None else {"success_at": np.array(success)}
+    rows = 1 if success is None else len(success)
+    meta: dict[str, Any] = {"label": method, "group": "further", "dim": 10}
+    save_record(
+        folder,
+        Record(problem, method, 0, GRID, np.repeat(curve, rows, axis=0), None, np.full(rows, 1000), extras, meta),
+    )
+
+
+def test_the_bars_of_an_attack_by_hand(tmp_path: Path) -> None:
+    store(tmp_path, "attack", "policy", [8, 2, 1.5, 1.2, 1.1], [10, 20, -1])
+    store(tmp_path, "attack", "true", [8, 1, 1, 1, 1], [5, 5, 5])
+    store(tmp_path, "attack", "zo-sgd", [8, 8, 7, 5, 4], [700, 800, 900])
+    store(tmp_path, "attack", "zo-sgd+known", [8, 6, 5, 3, 1.3], [400, 500, 600])
+    bars = {bar.name.removeprefix("known part exact: "): bar.value for bar in attack_bars(tmp_path, "attack")}
+    assert bars["f / the true direction's, 100 queries"] == pytest.approx(1.5)
+    assert bars["f / the true direction's, 1,000 queries"] == pytest.approx(1.1)
+    assert bars["failures"] == pytest.approx(1 / 3)
+    assert bars["median queries to success"] == 20
+    assert bars["f after 50 queries / ZO-SGD's after 1,000"] == pytest.approx(0.5)
+    assert bars["queries to ZO-SGD's last f, share"] == pytest.approx(0.05)
+    assert bars["queries to random composite's last f, share"] == pytest.approx(0.5)
+    assert len(bars) == 7  # nothing is said of policies that see f as a whole: they were not run
+
+
+def test_the_bars_of_classification_by_hand(tmp_path: Path) -> None:
+    write_json(tmp_path / "a9a" / "minimum.json", {"f_star": 1.0})
+    store(tmp_path, "a9a", "rand-ada", [9, 7, 6, 5, 3])
+    store(tmp_path, "a9a", "directional", [9, 7, 6, 5, 4])
+    store(tmp_path, "a9a", "belief", [9, 7, 6, 3, 2])
+    store(tmp_path, "a9a", "cma-es", [9, 7, 6, 3, 3])
+    store(tmp_path, "a9a", "l-bfgs-b", [9, 7, 6, 3, 1.5])
+    values = [bar.value for bar in online_bars(tmp_path, "a9a")]
+    assert values[:2] == [math.inf, 0.5]
+    assert values[2:] == pytest.approx([0.5, 2.0, 2.0])
+
+
+def test_a_bar_is_met_missed_or_beaten() -> None:
+    assert [Bar("x", value, 2.0, 1.0).verdict for value in (1.0, 1.5, 2.5, math.nan)] == [
+        "aim met",
+        "met",
+        "missed",
+        "missed",
+    ]
+    assert "| x | 2.00 | 1.00 | never | missed |" in table([Bar("x", math.inf, 2.0, 1.0)])
+    assert "| y | 2.00 |  | 0.50 | met |" in table([Bar("y", 0.5, 2.0)])
+
+
+def test_what_was_not_run_is_said(tmp_path: Path) -> None:
+    store(tmp_path, "attack", "policy", [8, 2, 1.5, 1.2, 1.1], [10, 20, -1])
+    with pytest.raises(KeyError):
+        Curves(tmp_path, "attack").at("zo-sgd", 50)
+
+
+def test_policies_are_tried_on_images_that_nothing_else_uses() -> None:
+    """Training, tuning and validation end where the fresh images begin."""
+    task = offline.TASKS["mnist_attack"]
+    first, _ = SPLITS[task.splits["test"]]
+    for role in ("tuning", "train", "validation"):
+        start, count = SPLITS[task.splits[role]]  # type: ignore[index]
+        assert count is not None
+        assert start + count <= first
+
+
+def test_each_repeat_has_a_policy_of_its_own_and_other_victims_share_it(tmp_path: Path) -> None:
+    task = offline.TASKS["mnist_attack"]
+    family: Any = None
+    for repeat in range(3):
+        setup = Setup(task, family, tuple(range(50 * repeat, 50 * repeat + 50)), {}, tmp_path / task.name)
+        assert offline.repeat_of(setup) == repeat
+    own = offline.policy_folder(task, tmp_path / task.name, "slopes", 1)
+    other = offline.TRANSFER["mnist_mlp_attack"]
+    assert offline.policy_folder(other, tmp_path / other.name, "slopes", 1) == own
+
+
+def test_every_ablation_is_there() -> None:
+    """The issue's list: what a policy learns from, how it probes, its steps, its parts, and its controls."""
+    wanted = "rewards both in-the-loop regression plain-images td3-steps polyak no-gate alone untrained template"
+    assert set(wanted.split()) <= offline.CONTESTANTS.keys()
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder: Path | None) -> None:
+    size = sum(file.stat().st_size for file in pretrained.folder(name).iterdir())
+    assert size < 1_000_000
+    for word in ("Data", "Training", "Results", "Limits"):
+        assert f"## {word}" in pretrained.card(name)
+    if name.startswith("mnist"):
+        return  # its victim takes a minute to train
+    problem = offline.PRETRAINED[name].name
+    result = minimize(problem, method=f"pretrained:{name}", composite=True, budget=101, seed=0)
+    assert result.fun < 0.6 * result.trace.fun[0]
+
+
+def test_unknown_policies_and_other_problems_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs a policy, one of"):
+        minimize("digits_attack", method="pretrained", budget=50)
+    with pytest.raises(ValueError, match=r"pretrained policy.*'digit-attack'"):
+        minimize("digits_attack", method="pretrained:digit-attack", budget=50)
+    with pytest.raises(ValueError, match="is for d = 64, and the problem has d = 30"):
+        minimize("breast_cancer", method="pretrained:digits-attack", budget=50)
+    with pytest.raises(ValueError, match="must be told the context"):
+        minimize(lambda x: float((x**2).sum()), torch.zeros(64), method="pretrained:digits-attack", budget=50)
+
+
+@pytest.mark.slow
+def test_the_quick_chain(tmp_path: Path) -> None:
+    out = run_policies(PoliciesArgs(quick=True, results=tmp_path, progress=False))
+    assert {"tables.md", "bars.md", "gallery_digits_attack.png", "strip_digits_attack.png"} <= {
+        p.name for p in out.iterdir()
+    }
