@@ -93,12 +93,12 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
         observation="context",
         num_envs=50,
         total_queries=80_000,
-        training={"budget": 13, "learning_rate": 0.5, "problem_options": {"exploring": 0.95}},
+        training={"budget": 5, "learning_rate": 0.5, "problem_options": {"exploring": 1.0}},
         slope_weight=1.0,
         reward_weight=0.0,
         random_probes=True,
-        updates_per_step=2,
-        final_updates=1500,
+        updates_per_step=1,
+        final_updates=2300,
         shift=1 / 14,
     ),
 }
@@ -213,7 +213,7 @@ def directional_options(preset: Preset, shape: tuple[int, ...] | None, seed: int
         "precision": "float32" if shape is None else "float16",
         "seed": seed,
         "shape": shape,
-        "shift": 0 if shape is None else int(preset.shift * shape[0]),
+        "shift": 0 if shape is None else round(preset.shift * shape[0]),
     }
     return {
         "replay_buffer_class": SlopeBuffer,

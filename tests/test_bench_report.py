@@ -291,7 +291,9 @@ def test_results_on_different_numbers_of_images_are_not_compared(tmp_path: Path)
 
 def test_an_unknown_group_is_refused(tmp_path: Path) -> None:
     store(tmp_path, "zo-sgd", 0, [[1.0] * 7], group="papers")
-    with pytest.raises(ValueError, match=r"group of 'zo-sgd' must be one of paper, control.*'papers'"):
+    with pytest.raises(
+        ValueError, match=r"group of 'zo-sgd' must be one of policy, ablation, paper, control.*'papers'"
+    ):
         rows(tmp_path, "heart_scale")
 
 

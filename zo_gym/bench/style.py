@@ -32,8 +32,8 @@ GROUPS = {
 """What `meta["group"]` may be, in the order of tables and legends, and its heading."""
 
 LINES_OF_GROUPS: dict[str, tuple[tuple[str, ...], tuple[Dashes, ...], float, float]] = {
-    "policy": ((VERMILLION, PURPLE), ("-", (0, (7, 2))), 2.2, 0.16),
-    "ablation": ((ORANGE, GREEN, SKY), ("-", (0, (5, 2)), (0, (2, 1))), 1.1, 0.08),
+    "policy": ((VERMILLION, PURPLE, BLUE), ("-", (0, (7, 2))), 2.2, 0.16),
+    "ablation": ((ORANGE, GREEN, SKY, BLUE, PURPLE), ("-", (0, (5, 2)), (0, (2, 1))), 1.1, 0.08),
     "paper": ((SKY, BLACK), ("-", (0, (7, 2))), 2.2, 0.16),
     "control": (("#6E6E6E", "#8F8F8F", "#B0B0B0"), ((0, (5, 2)), "-", (0, (4, 1, 1, 1)), (0, (2, 1))), 1.1, 0.10),
     "further": ((BLUE, ORANGE, GREEN, PURPLE, SKY), ("-", (0, (6, 1)), (0, (3, 1, 1, 1))), 1.1, 0.08),
