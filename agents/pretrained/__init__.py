@@ -1,0 +1,94 @@
+"""Policies that ship with the package, each a folder with config.json, weights.safetensors and CARD.md.
+
+`zo_gym.minimize("mnist_attack", method="pretrained:mnist-attack", composite=True)` attacks with one: no training, no
+download.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from agents.bundle import Policy, load_policy
+from agents.guides import LEARNING_RATE, SHARPNESS, field_of, follow
+from zo_gym.base import Known
+from zo_gym.methods import Method
+from zo_gym.registry import lookup
+from zo_gym.updates import diminishing, sharpened
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """The policies that are there, e.g. "mnist-attack"."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
+
+
+def folder(name: str) -> Path:
+    """Where the policy of this name lies.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    return FOLDER / lookup({each: each for each in names()}, name, "pretrained policy")
+
+
+def load(name: str) -> Policy:
+    """The policy of this name.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    return load_policy(folder(name))
+
+
+def card(name: str) -> str:
+    """What is to be known of the policy before it is used: data, training, results and limits, as Markdown.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    return (folder(name) / "CARD.md").read_text(encoding="utf-8")
+
+
+def method(
+    dim: int,
+    *,
+    variant: str | None = None,
+    context: Tensor | None = None,
+    known: Known | None = None,
+    learning_rate: float = LEARNING_RATE,
+    sharpness: float = SHARPNESS,
+) -> Method:
+    """The method "pretrained:<variant>": a guess that the run's own slopes correct (`zo_gym.samplers.prior_belief`).
+
+    Args:
+        dim: d; the policy must be of the same.
+        variant: Which policy; see `names`.
+        context: What the policy knows of each row's problem besides x, (B, k).
+        known: The known part of f, where the run takes it exactly.
+        learning_rate: Length of the first step, in units of x.
+        sharpness: p >= 1; see `zo_gym.updates.sharpened`.
+
+    Raises:
+        ValueError: Unknown policy, or one of another dimension or context.
+    """
+    if variant is None:
+        raise ValueError(f"method 'pretrained' needs a policy, one of {', '.join(names())}: method='pretrained:NAME'.")
+    policy = load(variant)
+    if policy.config.dim != dim:
+        raise ValueError(f"Policy '{variant}' is for d = {policy.config.dim}, and the problem has d = {dim}.")
+    if context is None and policy.config.observation_dim > dim:
+        raise ValueError(
+            f"Policy '{variant}' must be told the context of the problem, and it has none. Pass a problem with one, "
+            "e.g. 'mnist_attack'."
+        )
+    return follow(
+        field_of(policy, context),
+        1 if context is None else len(context),
+        known,
+        shape=policy.config.shape,
+        update=sharpened(diminishing(learning_rate), sharpness),
+        sharpness=sharpness,
+    )
