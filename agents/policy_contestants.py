@@ -21,7 +21,7 @@ from agents.guides import LEARNING_RATE, SHARPNESS, field_of, follow
 from agents.offline import OFFLINE, train_policy
 from agents.pilot import steered
 from agents.step_agent import FILE, QUERIES, load_pilot, train_steps
-from zo_gym.base import Family, UpdateRule
+from zo_gym.base import UpdateRule
 from zo_gym.bench import contestants as core
 from zo_gym.bench.contestants import Contestant, Group, Run, Setup, own, run_built, unknown_gradient
 from zo_gym.bench.tasks import SPLIT, Role, Task
@@ -152,9 +152,8 @@ def template(setup: Setup) -> Field:
     gradient = unknown_gradient(family)
     assert gradient is not None
     starts = torch.stack([family.initial(i, make_generator(i)) for i in range(family.size)])
-    means = torch.linalg.lstsq(
-        family.context, gradient(starts)
-    ).solution  # (classes, d), 0 for a class that is not there
+    slopes = gradient(starts, torch.arange(family.size))
+    means = torch.linalg.lstsq(family.context, slopes).solution  # (classes, d), 0 for a class that is not there
     guesses = setup.family.context @ means
 
     def guess(x: Tensor, instances: Tensor) -> Tensor:
@@ -165,22 +164,9 @@ def template(setup: Setup) -> Field:
 
 def truth(setup: Setup) -> Field:
     """The true gradient of the unknown part: what a perfect policy would guess."""
-    return gradient_of_unknown(setup.family)
-
-
-def gradient_of_unknown(family: Family) -> Field:
-    """The true gradient of the unknown part as a guess."""
-    gradient, known = family.gradient, family.known
+    gradient = unknown_gradient(setup.family)
     assert gradient is not None
-    assert known is not None
-
-    def guess(x: Tensor, instances: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = x.detach().clone().requires_grad_()
-            (slope,) = torch.autograd.grad(known.value(leaf[:, None], instances).sum(), leaf)
-        return gradient(x, instances) - slope
-
-    return guess
+    return gradient
 
 
 def _same_steps(setup: Setup) -> Method:
@@ -210,7 +196,9 @@ def _trained(training: str) -> Callable[[Task, Path], None]:
             place = policy_folder(task, folder, training, repeat)
             if not (place / "config.json").is_file():
                 began = time.perf_counter()
-                train_policy(task.name, place, preset, seed=repeat, images=task.sizes["train"], **options)
+                train_policy(
+                    SOURCE.get(task.name, task.name), place, preset, seed=repeat, images=task.sizes["train"], **options
+                )
                 seconds = time.perf_counter() - began
                 write_json(place / "training.json", {"queries": preset.total_queries, "seconds": seconds})
 

@@ -100,6 +100,24 @@ def test_each_repeat_has_a_policy_of_its_own_and_other_victims_share_it(tmp_path
     assert offline.policy_folder(other, tmp_path / other.name, "slopes", 1) == own
 
 
+def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where only another victim's task is asked for."""
+    trained: list[str] = []
+
+    def stand_in(problem: str, folder: Path, *args: Any, **options: Any) -> None:
+        trained.append(problem)
+        write_json(folder / "config.json", {})
+
+    monkeypatch.setattr(offline, "train_policy", stand_in)
+    prepare = offline.CONTESTANTS["policy"].prepare
+    assert prepare is not None
+    for name in ("mnist_mlp_attack", "mnist_attack"):
+        prepare({**offline.TASKS, **offline.TRANSFER}[name], tmp_path / name)
+    assert trained == ["mnist_attack"] * 3
+
+
 def test_every_ablation_is_there() -> None:
     """The issue's list: what a policy learns from, how it probes, its steps, its parts, and its controls."""
     wanted = "rewards both in-the-loop regression plain-images td3-steps polyak no-gate alone untrained template"

@@ -14,6 +14,7 @@ from agents.pilot import LONGEST, SHARPEST, SHORTEST, STEPS, Flight, features, l
 from agents.step_agent import load_pilot, train_steps
 from agents.step_env import StepSizeVectorEnv
 from zo_gym.base import Estimate, Family
+from zo_gym.bench.contestants import unknown_gradient
 from zo_gym.problems import make_family
 from zo_gym.rng import make_generator
 from zo_gym.updates import diminishing
@@ -28,9 +29,7 @@ def family() -> Family:
 
 def guess(family: Family) -> object:
     """The true gradient of the unknown part."""
-    from agents.policy_contestants import gradient_of_unknown
-
-    return gradient_of_unknown(family)
+    return unknown_gradient(family)
 
 
 def env_of(family: Family) -> StepSizeVectorEnv:

@@ -120,7 +120,8 @@ def run_own(setup: Setup, method: str, *, composite: bool = False, **fixed: Any)
     if "delta" in setup.options:
         options["learning_rate"] = setup.options["delta"] / family.dim
     if method == "true-gradient":
-        options["gradient"] = (unknown_gradient if composite else true_gradient)(family)
+        unknown = replace(family, gradient=unknown_gradient(family)) if composite else family
+        options["gradient"] = true_gradient(unknown)
     known = family.known if composite else None
     return run_built(
         setup, build(method, family.dim, **options, context=family.context, known=known), composite=composite
@@ -155,18 +156,17 @@ def true_gradient(family: Family) -> Objective | None:
     return None if gradient is None else lambda x: gradient(x, instances)
 
 
-def unknown_gradient(family: Family) -> Objective | None:
-    """The same of the unknown part of f alone."""
-    whole, known = true_gradient(family), family.known
+def unknown_gradient(family: Family) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """x (B, d), instances (B,) -> the gradient of the unknown part of f; None where the family does not know grad f."""
+    whole, known = family.gradient, family.known
     if whole is None or known is None:
         return whole
-    instances = torch.arange(family.size, device=family.device)
 
-    def gradient(x: Tensor) -> Tensor:
+    def gradient(x: Tensor, instances: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = x.detach().clone().requires_grad_()
             (slope,) = torch.autograd.grad(known.value(leaf[:, None], instances).sum(), leaf)
-        return whole(x) - slope
+        return whole(x, instances) - slope
 
     return gradient
 
