@@ -93,6 +93,26 @@ def test_l_bfgs_b_stops_when_it_has_converged() -> None:
     assert result.fun < 1e-14
 
 
+def two_bowls(x: Any) -> Any:
+    """Minima of 1 at 1.5 and 0 at -3; between them f has a ridge at x = -23 / 36."""
+    return np.minimum((x[:, 0] - 1.5) ** 2 + 1, (x[:, 0] + 3) ** 2)
+
+
+FAR = {"restart_std": 3.0}
+
+
+def test_l_bfgs_b_restarts_until_its_budget_is_spent() -> None:
+    """A normal number of standard deviation 3 takes x0 = 1 below the ridge with probability 0.29; of ten none does with
+    probability 0.03, hence the fixed seed. A descent of a parabola costs a few gradients of 2 queries."""
+    one = optimise(two_bowls, np.ones(1), "l-bfgs-b", budget=200)
+    many = optimise(two_bowls, np.ones(1), "l-bfgs-b", budget=200, options=FAR)
+    assert one.success
+    assert one.fun == pytest.approx(1)
+    assert one.nfev < 20
+    assert many.fun == pytest.approx(0, abs=1e-9)
+    assert many.nfev in (199, 200)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("method", PEERS)
 @pytest.mark.parametrize("dim", [1, 2, 30])
@@ -191,9 +211,12 @@ def test_same_seed_same_run_and_another_seed_another(method: str) -> None:
     assert not np.array_equal(first.trace.fun, other.trace.fun)
 
 
-def test_l_bfgs_b_is_deterministic() -> None:
+def test_l_bfgs_b_is_deterministic_up_to_its_first_restart() -> None:
     first, second = (optimise(rosenbrock, X0[:2], "l-bfgs-b", budget=60, seed=s) for s in (1, 2))
     assert np.array_equal(first.trace.fun, second.trace.fun)
+    ends = [optimise(two_bowls, np.ones(1), "l-bfgs-b", budget=100, seed=s, options=FAR) for s in (1, 1, 2)]
+    assert np.array_equal(ends[0].trace.fun, ends[1].trace.fun)
+    assert not np.array_equal(ends[0].trace.fun, ends[2].trace.fun)
 
 
 @pytest.mark.parametrize("method", PEERS)
@@ -457,6 +480,7 @@ def test_options_reach_the_peer() -> None:
         ({"method": "zo-svrg", "options": {"epoch_length": 0}}, ValueError, "epoch_length must be >= 1, got 0"),
         ({"method": "zo-svrg", "options": {"snapshot_directions": 0}}, ValueError, "snapshot_directions must be >= 1"),
         ({"method": "l-bfgs-b", "options": {"ftol": -1}}, ValueError, "ftol must be finite and >= 0, got -1"),
+        ({"method": "l-bfgs-b", "options": {"restart_std": 0.0}}, ValueError, "restart_std must be a finite number > 0"),
         ({"method": "l-bfgs-b", "smoothing": -1.0}, ValueError, "smoothing must be a finite number > 0"),
         ({"method": "l-bfgs-b", "smoothing": 1e-17}, ValueError, "smoothing must be at least .* for torch.float64"),
         ({"method": "zo-sgd", "options": {"a": 1}}, TypeError, "options= are for zo_gym.PEERS, and method 'zo-sgd' is"),
