@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from agents.bundle import Policy
 from agents.methods import observer
-from zo_gym.base import Known, Sampler, UpdateRule
+from zo_gym.base import Known, UpdateRule
 from zo_gym.estimators import span
 from zo_gym.methods import Method
 from zo_gym.samplers import prior_belief
@@ -37,28 +39,31 @@ def field_of(policy: Policy, context: Tensor | None) -> Field:
     return guess
 
 
+def steps(learning_rate: float = LEARNING_RATE, sharpness: float = SHARPNESS) -> UpdateRule:
+    """Sharpened steps of diminishing length."""
+    return sharpened(diminishing(learning_rate), sharpness)
+
+
 def follow(
     field: Field,
     rows: int,
     known: Known | None,
     *,
     shape: tuple[int, ...] | None,
-    sampler: Sampler | None = None,
-    update: UpdateRule | None = None,
     sharpness: float = SHARPNESS,
-    gate: bool = True,
+    update: UpdateRule | None = None,
+    **options: Any,
 ) -> Method:
-    """Steps along what the belief makes of the guess: 2 queries each.
+    """Steps along what the belief makes of the guess: one query each for the first 25, then mostly two.
 
     Args:
         field: The guess.
         rows: Of the run; row i faces instance i.
         known: The known part of f, where the run takes it exactly.
         shape: Of the image behind x, or None.
-        sampler: Instead of `zo_gym.samplers.prior_belief` about the guess.
-        update: Instead of sharpened steps of diminishing length.
-        sharpness: Of the direction probed, and of those steps.
-        gate: May rows leave the guess?
+        sharpness: Of the directions probed, and of steps where `update` is None.
+        update: How to step; None: `steps`.
+        **options: Further ones of `zo_gym.samplers.prior_belief`.
     """
-    chosen = sampler or prior_belief(field, torch.arange(rows), known, shape=shape, sharpness=sharpness, gate=gate)
-    return Method(chosen, span, update or sharpened(diminishing(LEARNING_RATE), sharpness), 2)
+    sampler = prior_belief(field, torch.arange(rows), known, shape=shape, sharpness=sharpness, **options)
+    return Method(sampler, span, update or steps(sharpness=sharpness), 2)

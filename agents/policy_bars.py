@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.online_contestants import TASKS as ONLINE
-from agents.policy_contestants import TRANSFER
+from agents.policy_tasks import TRANSFER
 from zo_gym.bench.entries import Entry, entries
 from zo_gym.files import write_text
 

@@ -10,10 +10,12 @@ import tyro
 
 from agents import online_contestants as online
 from agents import policy_contestants as offline
+from agents import policy_tasks as images
 from agents import pretrained
 from agents.console import fail_clearly
 from agents.paper import run_table
 from agents.policy_bars import write_bars
+from agents.policy_tasks import APART, PRETRAINED, policy_folder
 from agents.strip import write_strip
 from zo_gym.bench.gallery import write_gallery
 from zo_gym.bench.report import write_tables
@@ -57,18 +59,19 @@ def run_policies(args: PoliciesArgs) -> Path:
     check_integer("--workers", args.workers, 1)
     kind = "-quick" if args.quick else "-validation" if args.validation else ""
     folder = args.results or Path("results") / f"policies{kind}"
-    for module, attribute, tasks, methods in _parts(kind):
-        chosen = tuple(name for name in tasks if not args.tasks or name in args.tasks)
-        some = tuple(name for name in methods if not args.methods or name in args.methods)
+    for part in _parts(kind):
+        chosen = tuple(name for name in part.tasks if not args.tasks or name in args.tasks)
+        some = tuple(name for name in part.methods if not args.methods or name in args.methods)
         if chosen and some:
-            table = Table(module, f"{module}:{attribute}")
-            run_table(table, chosen, some, folder, workers=args.workers, progress=args.progress)
+            run_table(part.table, chosen, some, folder / part.place, workers=args.workers, progress=args.progress)
     out = folder / "figures"
     write_tables(folder, out)
+    if (folder / APART).is_dir():
+        write_tables(folder / APART, out / APART)
     print(write_bars(folder, out).read_text(encoding="utf-8"))
-    for module, _, tasks, _ in _parts(kind):
-        for name, task in tasks.items():
-            if module == offline.__name__:
+    for part in _parts(kind):
+        for name, task in part.tasks.items():
+            if part.pictured:
                 _picture(folder, name, task, out)
     print(f"Figures and tables: {out}")
     return out
@@ -90,13 +93,13 @@ def try_pretrained(name: str, out: Path | None = None, *, workers: int = 2, prog
         ValueError: Unknown name, or jobs failed.
     """
     source = pretrained.folder(name)
-    task = offline.PRETRAINED[name]
+    task = PRETRAINED[name]
     folder = out or Path("results") / "pretrained" / name
-    place = offline.policy_folder(task, folder / task.name, "slopes", 0)
+    place = policy_folder(task, folder / task.name, "slopes", 0)
     place.mkdir(parents=True, exist_ok=True)
     for file in ("weights.safetensors", "config.json"):
         shutil.copyfile(source / file, place / file)
-    table = Table(offline.__name__, f"{offline.__name__}:BY_TASK")
+    table = Table(offline.__name__, f"{images.__name__}:BY_TASK")
     run_table(table, (task.name,), offline.QUICK_METHODS, folder, workers=workers, progress=progress)
     figures = folder / "figures"
     text, _ = write_tables(folder, figures)
@@ -106,20 +109,45 @@ def try_pretrained(name: str, out: Path | None = None, *, workers: int = 2, prog
     return figures
 
 
-def _parts(kind: str) -> list[tuple[str, str, dict[str, Task], tuple[str, ...]]]:
-    """Module, its dict of tasks by name and as such, and the methods tried on them, in the order they are run."""
-    attacks, descents = offline.__name__, online.__name__
+@dataclass(frozen=True)
+class Part:
+    """What runs as one table.
+
+    Attributes:
+        table: Where workers find it.
+        tasks: Its tasks by name.
+        methods: Tried on them, in this order.
+        place: Where its results are, within those of all parts.
+        pictured: Are its attacks shown?
+    """
+
+    table: Table
+    tasks: dict[str, Task]
+    methods: tuple[str, ...]
+    place: str = "."
+    pictured: bool = False
+
+
+def _attacks(attribute: str, methods: tuple[str, ...], place: str = ".") -> Part:
+    table = Table(offline.__name__, f"{images.__name__}:{attribute}")
+    return Part(table, getattr(images, attribute), methods, place, pictured=place == ".")
+
+
+def _descents(attribute: str) -> Part:
+    table = Table(online.__name__, f"{online.__name__}:{attribute}")
+    return Part(table, getattr(online, attribute), tuple(online.CONTESTANTS))
+
+
+def _parts(kind: str) -> list[Part]:
     if kind == "-validation":
-        return [(attacks, "VALIDATION", offline.VALIDATION, tuple(offline.CONTESTANTS))]
+        return [_attacks("VALIDATION", tuple(offline.CONTESTANTS))]
     if kind == "-quick":
-        return [
-            (attacks, "QUICK", offline.QUICK, offline.QUICK_METHODS),
-            (descents, "QUICK", online.QUICK, tuple(online.CONTESTANTS)),
-        ]
+        return [_attacks("QUICK", offline.QUICK_METHODS), _descents("QUICK")]
     return [
-        (attacks, "TASKS", offline.TASKS, tuple(offline.CONTESTANTS)),
-        (attacks, "TRANSFER", offline.TRANSFER, offline.TRANSFERRED),
-        (descents, "TASKS", online.TASKS, tuple(online.CONTESTANTS)),
+        _attacks("TASKS", offline.MAIN),
+        _attacks("TRANSFER", offline.TRANSFERRED),
+        _descents("TASKS"),
+        _attacks("ABLATIONS", offline.ABLATED, APART),
     ]
 
 

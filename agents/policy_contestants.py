@@ -6,97 +6,40 @@ methods take the l1 term and the box exactly, at no query; the others see f as a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from agents.build import Preset
 from agents.bundle import load_policy, new_policy
-from agents.guides import LEARNING_RATE, SHARPNESS, field_of, follow
-from agents.offline import OFFLINE, train_policy
+from agents.guides import SHARPNESS, field_of, follow, steps
+from agents.offline import OFFLINE
 from agents.pilot import steered
-from agents.step_agent import FILE, QUERIES, load_pilot, train_steps
-from zo_gym.base import UpdateRule
+from agents.policy_tasks import policy_folder, repeat_of
+from agents.policy_training import TRAININGS, piloted_too, trained
+from agents.step_agent import QUERIES, load_pilot
 from zo_gym.bench import contestants as core
 from zo_gym.bench.contestants import Contestant, Group, Run, Setup, own, run_built, unknown_gradient
-from zo_gym.bench.tasks import SPLIT, Role, Task
 from zo_gym.bench.tracks import Outcome
 from zo_gym.estimators import span
-from zo_gym.files import write_json
 from zo_gym.methods import Method
 from zo_gym.rng import make_generator
-from zo_gym.samplers import belief, hybrid, prior_belief
+from zo_gym.samplers import belief, hybrid
 from zo_gym.samplers.hybrid import Field
-from zo_gym.updates import adaptive, diminishing, polyak, sharpened
-
-_FRESH: dict[Role, str] = {**SPLIT, "test": "fresh"}
-
-
-def _attack(name: str) -> Task:
-    sizes: dict[Role, int] = {"test": 50, "tuning": 8, "train": 50, "validation": 20}
-    return Task(name, "attack", sizes, repeats=3, splits=_FRESH, early=True)
-
-
-TASKS: dict[str, Task] = {"mnist_attack": _attack("mnist_attack")}
-"""What policies are trained for, one a repeat, and tried on."""
-TRANSFER: dict[str, Task] = {name: _attack(name) for name in ("mnist_mlp_attack", "mnist_wide_attack")}
-"""Other victims for the same policies."""
-QUICK: dict[str, Task] = {
-    "digits_attack": replace(
-        _attack("digits_attack"),
-        sizes={"test": 20, "tuning": 4, "train": 50, "validation": 10},
-        budget=1000,
-        repeats=2,
-    )
-}
-"""Small data, minutes."""
-
-VALIDATION: dict[str, Task] = {
-    name: replace(task, splits=SPLIT | {"test": "validation"}, repeats=1)
-    for name, task in {**TASKS, "digits_attack": _attack("digits_attack")}.items()
-}
-"""The images that choices are made on, so that the fresh ones stay unseen until the choices are made."""
-
-PRETRAINED: dict[str, Task] = {
-    "mnist-attack": replace(TASKS["mnist_attack"], repeats=1),
-    "digits-attack": replace(_attack("digits_attack"), repeats=1),
-}
-"""Where the policies that ship are tried, by their names; `BY_TASK` finds them by the names of the problems."""
-BY_TASK: dict[str, Task] = {task.name: task for task in PRETRAINED.values()}
-
-SOURCE = dict.fromkeys(TRANSFER, "mnist_attack")
-"""Task -> the one whose policies it tries, where that is another."""
+from zo_gym.updates import adaptive, polyak, sharpened
 
 Acting = Callable[[Field, Setup], Method]
 """How a guess of the gradient is followed."""
 
 
-def repeat_of(setup: Setup) -> int:
-    """Which repeat of the task this is: the seed of its policy."""
-    return (setup.seeds[0] - setup.task.first_seed) // setup.task.sizes["test"]
-
-
-def policy_folder(task: Task, folder: Path, training: str, repeat: int) -> Path:
-    """Where a policy that was trained so is kept among the results of its own task."""
-    return folder.parent / SOURCE.get(task.name, task.name) / "policies" / f"{training}-{repeat}"
-
-
-def following(composite: bool = True, sharpness: float = SHARPNESS, **options: Any) -> Acting:
-    """The guess behind the belief (`zo_gym.samplers.prior_belief`), with these options of it and of `follow`."""
-    update: Callable[[], UpdateRule] | None = options.pop("update", None)
+def following(composite: bool = True, **options: Any) -> Acting:
+    """The guess behind the belief, with these options of `agents.guides.follow`."""
 
     def act(field: Field, setup: Setup) -> Method:
-        family = setup.family
-        known = family.known if composite else None
-        rows = torch.arange(family.size)
-        sampler = prior_belief(field, rows, known, shape=family.shape, sharpness=sharpness, **options)
-        rule = None if update is None else sharpened(update(), sharpness)
-        return follow(field, family.size, known, shape=family.shape, sampler=sampler, update=rule, sharpness=sharpness)
+        known = setup.family.known if composite else None
+        return follow(field, setup.family.size, known, shape=setup.family.shape, **options)
 
     return act
 
@@ -104,23 +47,22 @@ def following(composite: bool = True, sharpness: float = SHARPNESS, **options: A
 def piloted(field: Field, setup: Setup) -> Method:
     """The first moves as the step-size agent says."""
     family = setup.family
-    pilot = load_pilot(policy_folder(setup.task, setup.folder, "slopes", repeat_of(setup)))
-    update = steered(pilot, sharpened(diminishing(LEARNING_RATE), SHARPNESS))
-    return follow(field, family.size, family.known, shape=family.shape, update=update)
+    pilot = load_pilot(policy_folder(setup.task, setup.folder, "slopes", repeat_of(setup.task, setup.seeds)))
+    return follow(field, family.size, family.known, shape=family.shape, update=steered(pilot, steps()))
 
 
 def spanning(field: Field, setup: Setup) -> Method:
     """The guess alone, then in the span of itself, the last estimate and two random directions."""
     family = setup.family
     sampler = hybrid(field, torch.arange(family.size), family.known, num_random=2, sharpness=SHARPNESS)
-    return Method(sampler, span, sharpened(diminishing(1.0), SHARPNESS), 4)
+    return Method(sampler, span, steps(), 4)
 
 
 def with_policy(training: str, act: Acting, *, composite: bool = True) -> Run:
     """Runs the policy that was trained so for the setup's repeat."""
 
     def run(setup: Setup) -> Outcome:
-        policy = load_policy(policy_folder(setup.task, setup.folder, training, repeat_of(setup)))
+        policy = load_policy(policy_folder(setup.task, setup.folder, training, repeat_of(setup.task, setup.seeds)))
         return run_built(setup, act(field_of(policy, setup.family.context), setup), composite=composite)
 
     return run
@@ -133,13 +75,13 @@ def with_field(make: Callable[[Setup], Field], act: Acting, *, composite: bool =
 
 def untrained(setup: Setup) -> Field:
     """The policy's network with random weights."""
-    policy = load_policy(policy_folder(setup.task, setup.folder, "slopes", repeat_of(setup)))
-    return field_of(new_policy(policy.config, seed=1000 + repeat_of(setup)), setup.family.context)
+    policy = load_policy(policy_folder(setup.task, setup.folder, "slopes", repeat_of(setup.task, setup.seeds)))
+    return field_of(new_policy(policy.config, seed=1000 + repeat_of(setup.task, setup.seeds)), setup.family.context)
 
 
 def flipped(setup: Setup) -> Field:
     """The policy upside down."""
-    policy = load_policy(policy_folder(setup.task, setup.folder, "slopes", repeat_of(setup)))
+    policy = load_policy(policy_folder(setup.task, setup.folder, "slopes", repeat_of(setup.task, setup.seeds)))
     field = field_of(policy, setup.family.context)
     return lambda x, instances: -field(x, instances)
 
@@ -169,49 +111,16 @@ def truth(setup: Setup) -> Field:
     return gradient
 
 
+def true_whole(setup: Setup) -> Field:
+    """The true gradient of all of f, for those that see it as a whole."""
+    gradient = setup.family.gradient
+    assert gradient is not None
+    return gradient
+
+
 def _same_steps(setup: Setup) -> Method:
     """The belief sampler without any guess, with the same steps: what memory alone is worth."""
-    return Method(belief(64), span, sharpened(diminishing(1.0), SHARPNESS), 1)
-
-
-TRAININGS: dict[str, tuple[Preset, dict[str, Any]]] = {
-    "slopes": (OFFLINE, {}),
-    "rewards": (replace(OFFLINE, slope_weight=0.0, reward_weight=1.0), {}),
-    "both": (replace(OFFLINE, reward_weight=1.0), {}),
-    "in-the-loop": (replace(OFFLINE, random_probes=False, exploration=1.0), {}),
-    "regression": (OFFLINE, {"plain": True}),
-    "plain-images": (
-        replace(OFFLINE, shift=0.0, training={**OFFLINE.training, "problem_options": {"exploring": 0.0}}),
-        {},
-    ),
-    "quarter": (replace(OFFLINE, total_queries=OFFLINE.total_queries // 4, updates_per_step=8), {}),
-}
-"""Name -> how a policy is trained: its preset, and options of `train_policy`."""
-
-
-def _trained(training: str) -> Callable[[Task, Path], None]:
-    def prepare(task: Task, folder: Path) -> None:
-        preset, options = TRAININGS[training]
-        for repeat in range(task.repeats):
-            place = policy_folder(task, folder, training, repeat)
-            if not (place / "config.json").is_file():
-                began = time.perf_counter()
-                train_policy(
-                    SOURCE.get(task.name, task.name), place, preset, seed=repeat, images=task.sizes["train"], **options
-                )
-                seconds = time.perf_counter() - began
-                write_json(place / "training.json", {"queries": preset.total_queries, "seconds": seconds})
-
-    return prepare
-
-
-def _pilots(task: Task, folder: Path) -> None:
-    """Step-size agents for the policies."""
-    _trained("slopes")(task, folder)
-    for repeat in range(task.repeats):
-        place = policy_folder(task, folder, "slopes", repeat)
-        if not (place / FILE).is_file():
-            train_steps(place, seed=repeat)
+    return Method(belief(64), span, steps(), 1)
 
 
 def policy(
@@ -228,18 +137,18 @@ def policy(
         label,
         group,
         with_policy(training, act or following(composite), composite=composite),
-        prepare=_trained(training) if act is None else None,
+        prepare=trained(training) if act is None else None,
         needs=None if act is None else "policy",
         training_queries=lambda task, folder: TRAININGS[own_training][0].total_queries,
     )
 
 
 def guess(
-    label: str, make: Callable[[Setup], Field], *, group: Group = "control", composite: bool = True
+    label: str, make: Callable[[Setup], Field], *, group: Group = "control", composite: bool = True, **options: Any
 ) -> Contestant:
-    """A contestant that follows a guess as a policy is followed."""
-    run = with_field(make, following(composite), composite=composite)
-    return Contestant(label, group, run, needs=None if make in (truth, template) else "policy")
+    """A contestant that follows a guess as a policy is followed; options as of `following`."""
+    run = with_field(make, following(composite, **options), composite=composite)
+    return Contestant(label, group, run, needs=None if make in (truth, true_whole, template) else "policy")
 
 
 def _with_known(name: str) -> Contestant:
@@ -264,7 +173,7 @@ CONTESTANTS: dict[str, Contestant] = {
         policy("policy, f as a whole", following(composite=False), group="policy", composite=False), needs="policy"
     ),
     "true": guess("true gradient, same steps, known part exact", truth, group="reference"),
-    "true-plain": guess("true gradient, same steps, f as a whole", truth, group="reference", composite=False),
+    "true-plain": guess("true gradient, same steps, f as a whole", true_whole, group="reference", composite=False),
     **{name: core.CONTESTANTS[name] for name in (*_BASELINES, "cma-es")},
     **{f"{name}+known": _with_known(name) for name in _BASELINES},
     "belief+known": Contestant(
@@ -284,11 +193,11 @@ CONTESTANTS: dict[str, Contestant] = {
     "blunt": policy("no sharpening", following(sharpness=1.0)),
     "td3-steps": replace(
         policy("first 25 steps by TD3 on (length, sharpness)", piloted),
-        prepare=_pilots,
+        prepare=piloted_too,
         training_queries=lambda task, folder: OFFLINE.total_queries + QUERIES,
     ),
-    "polyak": policy("floored Polyak steps", following(update=lambda: polyak(0.3))),
-    "adaptive": policy("adaptive steps", following(update=lambda: adaptive(1.0))),
+    "polyak": policy("floored Polyak steps", following(update=sharpened(polyak(0.3), SHARPNESS))),
+    "adaptive": policy("adaptive steps", following(update=sharpened(adaptive(1.0), SHARPNESS))),
     "regression": policy("trained: same slopes, outside SB3", training="regression"),
     "rewards": policy("trained: rewards only", training="rewards"),
     "both": policy("trained: slopes and rewards", training="both"),
@@ -298,6 +207,20 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 """Everything that is compared on attacks."""
 
+MAIN = (
+    "policy",
+    "policy-plain",
+    "true",
+    "true-plain",
+    *_BASELINES,
+    *(f"{name}+known" for name in _BASELINES),
+    "cma-es",
+    "belief",
+    "belief+known",
+)
+"""What runs to the end of the budget."""
+ABLATED = ("policy", "true", "zo-sgd+known", *(name for name in CONTESTANTS if name not in MAIN))
+"""What tells where the gain comes from, beside the policy itself."""
 QUICK_METHODS = (
     "policy",
     "policy-plain",
@@ -310,5 +233,5 @@ QUICK_METHODS = (
     "alone",
 )
 """What the quick run tries."""
-TRANSFERRED = ("policy", "policy-plain", "true", "true-plain", "zo-sgd", "zo-sgd+known", "belief+known", "untrained")
+TRANSFERRED = ("policy", "policy-plain", "true", "zo-sgd", "zo-sgd+known", "belief+known", "untrained")
 """What is tried on the other victims."""

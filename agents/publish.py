@@ -16,7 +16,7 @@ from agents import pretrained
 from agents.bundle import load_policy, save_weights
 from agents.console import fail_clearly
 from agents.policy_bars import Curves
-from agents.policy_contestants import PRETRAINED, VALIDATION, policy_folder
+from agents.policy_tasks import PRETRAINED, VALIDATION, policy_folder
 from zo_gym.bench.tasks import Task
 from zo_gym.files import write_text
 

@@ -11,6 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from agents.guides import SHARPNESS
 from agents.pilot import MOST, NUM_FEATURES, STEPS, Flight, features, steered
 from zo_gym.base import Family, Iterate, State
 from zo_gym.checks import check_integer
@@ -31,21 +32,18 @@ class StepSizeVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     logarithm of the least f before the move over the least f after it, which adds up to that of the episode. All rows
     end together, in the same step as they start anew (`AutoresetMode.SAME_STEP`), truncated.
 
-    A step costs 2 queries a row, and a reset 1.
+    A step costs 1 query a row, and 1 more where it probes; a reset costs 1.
 
     Args:
         family: The instances.
         field: What the policy guesses, `agents.guides.field_of`.
         num_envs: Rows; instance i modulo the family's size in row i.
         smoothing: mu.
-        sharpness: Of the direction probed.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
 
-    def __init__(
-        self, family: Family, field: Field, *, num_envs: int, smoothing: float = 0.01, sharpness: float = 2.0
-    ) -> None:
+    def __init__(self, family: Family, field: Field, *, num_envs: int, smoothing: float = 0.01) -> None:
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.family = family
         self.smoothing = smoothing
@@ -61,7 +59,7 @@ class StepSizeVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             family.known,
             shape=family.shape,
             smoothing=smoothing,
-            sharpness=sharpness,
+            sharpness=SHARPNESS,
             gate=False,
         )
         self.method = Method(sampler, span, steered(None), 2)
@@ -84,7 +82,7 @@ class StepSizeVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._observation(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Probe, then move as the actions (num_envs, 2) say."""
+        """Move as the actions (num_envs, 2) say."""
         if self._iterate is None:
             raise ResetNeeded("No episode is running. Call reset() before step().")
         flight: Flight = self._iterate.rule_state[0]
@@ -116,7 +114,7 @@ class StepSizeVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._observation(), reward, none, ended, infos
 
     def cost(self) -> int:
-        """Queries of one step of all rows."""
+        """Queries of one step of all rows, at most."""
         return self.num_envs * cost(self.method.estimator, 1, self.family.dim)
 
     def _begin(self) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from agents.bundle import load_policy
 from agents.guides import field_of
-from agents.policy_contestants import CONTESTANTS, following, policy_folder
+from agents.policy_contestants import CONTESTANTS, following
+from agents.policy_tasks import policy_folder
 from zo_gym.base import Family
 from zo_gym.bench.contestants import Setup, direction_generators, starts_of
 from zo_gym.bench.figures import save_figure

@@ -480,7 +480,11 @@ def test_options_reach_the_peer() -> None:
         ({"method": "zo-svrg", "options": {"epoch_length": 0}}, ValueError, "epoch_length must be >= 1, got 0"),
         ({"method": "zo-svrg", "options": {"snapshot_directions": 0}}, ValueError, "snapshot_directions must be >= 1"),
         ({"method": "l-bfgs-b", "options": {"ftol": -1}}, ValueError, "ftol must be finite and >= 0, got -1"),
-        ({"method": "l-bfgs-b", "options": {"restart_std": 0.0}}, ValueError, "restart_std must be a finite number > 0"),
+        (
+            {"method": "l-bfgs-b", "options": {"restart_std": 0.0}},
+            ValueError,
+            "restart_std must be a finite number > 0",
+        ),
         ({"method": "l-bfgs-b", "smoothing": -1.0}, ValueError, "smoothing must be a finite number > 0"),
         ({"method": "l-bfgs-b", "smoothing": 1e-17}, ValueError, "smoothing must be at least .* for torch.float64"),
         ({"method": "zo-sgd", "options": {"a": 1}}, TypeError, "options= are for zo_gym.PEERS, and method 'zo-sgd' is"),

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from agents import policy_contestants as offline
-from agents import pretrained
+from agents import policy_tasks as images
+from agents import policy_training, pretrained
 from agents.policy_bars import Bar, Curves, attack_bars, online_bars, table
 from agents.policy_bench import PoliciesArgs, run_policies
 from zo_gym.bench.contestants import Setup
@@ -81,7 +82,7 @@ def test_what_was_not_run_is_said(tmp_path: Path) -> None:
 
 def test_policies_are_tried_on_images_that_nothing_else_uses() -> None:
     """Training, tuning and validation end where the fresh images begin."""
-    task = offline.TASKS["mnist_attack"]
+    task = images.TASKS["mnist_attack"]
     first, _ = SPLITS[task.splits["test"]]
     for role in ("tuning", "train", "validation"):
         start, count = SPLITS[task.splits[role]]  # type: ignore[index]
@@ -90,14 +91,14 @@ def test_policies_are_tried_on_images_that_nothing_else_uses() -> None:
 
 
 def test_each_repeat_has_a_policy_of_its_own_and_other_victims_share_it(tmp_path: Path) -> None:
-    task = offline.TASKS["mnist_attack"]
+    task = images.TASKS["mnist_attack"]
     family: Any = None
     for repeat in range(3):
         setup = Setup(task, family, tuple(range(50 * repeat, 50 * repeat + 50)), {}, tmp_path / task.name)
-        assert offline.repeat_of(setup) == repeat
-    own = offline.policy_folder(task, tmp_path / task.name, "slopes", 1)
-    other = offline.TRANSFER["mnist_mlp_attack"]
-    assert offline.policy_folder(other, tmp_path / other.name, "slopes", 1) == own
+        assert images.repeat_of(setup.task, setup.seeds) == repeat
+    own = images.policy_folder(task, tmp_path / task.name, "slopes", 1)
+    other = images.TRANSFER["mnist_mlp_attack"]
+    assert images.policy_folder(other, tmp_path / other.name, "slopes", 1) == own
 
 
 def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
@@ -110,11 +111,11 @@ def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
         trained.append(problem)
         write_json(folder / "config.json", {})
 
-    monkeypatch.setattr(offline, "train_policy", stand_in)
+    monkeypatch.setattr(policy_training, "train_policy", stand_in)
     prepare = offline.CONTESTANTS["policy"].prepare
     assert prepare is not None
     for name in ("mnist_mlp_attack", "mnist_attack"):
-        prepare({**offline.TASKS, **offline.TRANSFER}[name], tmp_path / name)
+        prepare({**images.TASKS, **images.TRANSFER}[name], tmp_path / name)
     assert trained == ["mnist_attack"] * 3
 
 
@@ -132,7 +133,7 @@ def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder:
         assert f"## {word}" in pretrained.card(name)
     if name.startswith("mnist"):
         return  # its victim takes a minute to train
-    problem = offline.PRETRAINED[name].name
+    problem = images.PRETRAINED[name].name
     result = minimize(problem, method=f"pretrained:{name}", composite=True, budget=101, seed=0)
     assert result.fun < 0.6 * result.trace.fun[0]
 

@@ -208,7 +208,7 @@ class Sampler(NamedTuple):
     """(state, x (B, d), directions (B, q, d), estimate) -> a better g (B, d) from what earlier steps told, state.
     None leaves the estimate as the step's own queries make it."""
     wants: Callable[[State], Tensor] | None = None
-    """state -> how many of its first directions each row wants probed now, int64 (B,), from 1 to q. None: all q."""
+    """state -> how many of its first directions each row wants probed now, int64 (B,), from 0 to q. None: all q."""
 
 
 class Estimator(NamedTuple):

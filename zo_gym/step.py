@@ -124,7 +124,7 @@ def ask_step(
         extra.append(x)
     if extra:
         points = torch.cat([points, torch.stack(extra, dim=1)], dim=1)
-    values = yield points
+    values = (yield points) if points.shape[1] else points.new_empty(points.shape[:2])
     echo = None
     if reevaluate:
         echo, fx = values[:, -1] - fx, values[:, -1]
@@ -180,7 +180,7 @@ def step(
     Args:
         oracle: Answers and counts the queries.
         iterate: Where the runs stand.
-        directions: u, (B, q, d).
+        directions: u, (B, q, d); q = 0 asks for f(x') alone, where `refine` knows g.
         estimator: How the values become g.
         rule: How g becomes a move.
         smoothing: mu > 0.

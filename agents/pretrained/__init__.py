@@ -11,11 +11,10 @@ from pathlib import Path
 from torch import Tensor
 
 from agents.bundle import Policy, load_policy
-from agents.guides import LEARNING_RATE, SHARPNESS, field_of, follow
+from agents.guides import LEARNING_RATE, SHARPNESS, field_of, follow, steps
 from zo_gym.base import Known
 from zo_gym.methods import Method
 from zo_gym.registry import lookup
-from zo_gym.updates import diminishing, sharpened
 
 FOLDER = Path(__file__).parent
 
@@ -89,6 +88,6 @@ def method(
         1 if context is None else len(context),
         known,
         shape=policy.config.shape,
-        update=sharpened(diminishing(learning_rate), sharpness),
         sharpness=sharpness,
+        update=steps(learning_rate, sharpness),
     )

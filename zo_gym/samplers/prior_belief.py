@@ -37,23 +37,23 @@ from zo_gym.samplers.gradient_process import (
 )
 from zo_gym.samplers.hybrid import Field
 from zo_gym.samplers.slope_window import remember
+from zo_gym.samplers.spread import spread
 
 RANK = 48
 """Slopes remembered by default; a learned guess needs few, and old ones are of another place."""
-FADE, PRIOR = 0.97, 0.1
+FADE, PRIOR = 0.97, 0.03
 """Weight in kappa of a slope relative to the one after it, and of an average one that says kappa = 1."""
 REACH = 10.0
 """As of `zo_gym.samplers.gradient_process`: what a guess leaves over changes more slowly than the gradient itself."""
-NUGGET, BEND, LONG = 1e-3, 0.05, 1.0
-"""Variance in units of a of what a slope tells beside the gradient in its middle: of every slope, and of one that was
-measured over an interval of length LONG or more; in between with its square, since f bends."""
-FLOOR, BLUR = 0.5, 1 / 18
-"""Of w: the share of it that is everywhere alike, before it is scaled to mean 1; and the standard deviation, in
-widths of the image, over which h^2 is spread."""
+NUGGET, BEND, LONG = 1e-3, 0.15, 1.0
+"""Variance in units of a of what a slope tells beside r in its middle: of every slope; and what is added for one that
+was measured over an interval of length LONG or more, since f bends; for shorter ones with the fourth power of that."""
 FLAT = 1e-5
 """An unknown part that is no farther than this above the least that it can be has no slope."""
+ALONE = 25
+"""Steps after which every one probes first."""
 LEAST = 0.1
-"""Of probes, the share that goes elsewhere at the least."""
+"""Of steps, the share that probes where least is known at the least."""
 MEMORY, GRACE, SHUT = 0.9, 4, 0.1
 """The gate: weight of the past in its means, steps before it may shut, the share explained below which it does."""
 PERIOD, OPEN = 10, 4.0
@@ -92,16 +92,19 @@ class Guided(NamedTuple):
     guess: Tensor
     """h at x, (B, d)."""
     mean: Tensor
-    """The belief about grad f at x before it was probed, (B, d)."""
+    """The belief about grad f at x, (B, d)."""
     move: Move
     """The last one, not remembered yet: what the guess says of it is known where it has led."""
     level: Tensor
     """The unknown part of f at x above the least that it can be, (B,); infinite where that is not known."""
-    means: Tensor
-    """Running means of slopes^2 along the belief's direction, of what the guess leaves of them unexplained, and of
-    slopes^2 along random directions, (B, 3)."""
+    along: Tensor
+    """Running means of squared slopes along moves, and of what the guess leaves of them unexplained, (B, 2)."""
+    random: Tensor
+    """Running mean of squared slopes along random directions, (B,)."""
     debt: Tensor
-    """When it is 1 or more, the next probe goes along a random direction, (B,)."""
+    """When it is 1, the next step probes, (B,)."""
+    stuck: Tensor
+    """Has the last step not moved? (B,) bool."""
     clock: Tensor
     """Steps since the gate moved, int64 (B,)."""
 
@@ -119,16 +122,18 @@ def prior_belief(
     memory: bool = True,
     gate: bool = True,
 ) -> Sampler:
-    """u = the steepest feasible slope of the belief, or where it knows least; g = the belief after it was probed.
+    """g = the belief about grad f after the step's probe, if it has one: at first moves are its only slopes.
 
-    One direction a step; every move tells a slope, too. At least one probe in ten goes along a random direction; more
-    do where those show that the belief lacks much of |grad f|^2, up to the share min(1, r / d) of the space that the
-    memory can hold. kappa h explains a share of the slopes along u, which needs no scale and no further query: near 1
-    for a guess that is good, or wrong in sign or length alone, and near 0 for one that knows nothing. Then the row
-    forgets the guess and what it learned under it, and goes on as the sampler `belief`; one step in ten also probes
-    along h.
+    A move tells the slope along itself, so the first steps probe nothing and cost one query each, f where they lead.
+    From the 26th on, when moves have to be exact, a step first probes along the steepest feasible slope of the belief.
+    At least one step in ten probes where the belief knows least instead; more do where such slopes show that the belief
+    lacks much of |grad f|^2, up to the share min(1, r / d) of the space that the memory can hold, and so does a step
+    after one that did not move. kappa h explains a share of the slopes along moves, which needs no scale and no query:
+    near 1 for a guess that is good, or wrong in sign or length alone, and near 0 for one that knows nothing. Then the
+    row forgets the guess and what it learned under it, and goes on as the sampler `belief`, which probes at every step;
+    one step in ten also probes along h.
 
-    Needs num_directions = 2, of which a step asks for 1, or 2 when it looks, and estimator `span`.
+    Needs num_directions = 2, of which a step asks for 0, or 1 when it probes, or 2 when it looks; and estimator `span`.
 
     Args:
         field: The guess h. Costs no queries.
@@ -138,7 +143,7 @@ def prior_belief(
         rank: r, slopes remembered, rounded up to a multiple of 8.
         smoothing: mu of the forward differences.
         noise_std: As of `belief`.
-        sharpness: p >= 1 of the direction probed.
+        sharpness: p >= 1 of the direction probed before a move along it.
         memory: False: r = 0, the guess with its factor alone, as long as it is in use.
         gate: False: the guess stays in use, come what may.
 
@@ -152,57 +157,76 @@ def prior_belief(
 
     def begin(x: Tensor, instance: Tensor, on: Tensor, roots: Tensor, level: Tensor) -> Guided:
         zero, none = torch.zeros_like(x), torch.zeros_like(instance)
+        flat = x.new_zeros(len(x))
         return Guided(
-            instance,
-            on,
-            no_belief(x, size),
-            x.new_zeros(len(x), size),
-            roots,
-            zero,
-            zero,
-            Move(zero, zero, level, on, on),
-            level,
-            x.new_zeros(len(x), 3),
-            x.new_zeros(len(x)),
-            none,
+            instance=instance,
+            on=on,
+            belief=no_belief(x, size),
+            guesses=x.new_zeros(len(x), size),
+            roots=roots,
+            guess=zero,
+            mean=zero,
+            move=Move(zero, zero, flat, on, torch.ones_like(on)),
+            level=level,
+            along=x.new_zeros(len(x), 2),
+            random=flat,
+            debt=flat,
+            stuck=torch.zeros_like(on),
+            clock=none,
         )
 
     def init(x: Tensor) -> State:
         instance = instances.to(x.device)
         on = torch.ones_like(instance, dtype=torch.bool)
-        return begin(x, instance, on, _roots(field(x, instance), shape), torch.full_like(x[:, 0], math.inf))
+        return begin(x, instance, on, spread(field(x, instance), shape).sqrt(), torch.full_like(x[:, 0], math.inf))
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         if q != 2:
             raise ValueError(f"num_directions must be 2, got {q}.")
-        before, here, move = state.guess, field(x, state.instance), state.move
-        midway = torch.where(move.kept.unsqueeze(1), (before + here) / 2, before)
-        state = _remember(state, midway, move.start, move.trial, move.change, move.valid)
-        state = state._replace(guess=here)
-        mean, at = _mean(state, x, mu, variance, memory)
-        state = state._replace(mean=mean)
-        steepest = mean if known is None else known.subgradient(x, mean, state.instance)
         z = normal(generators, (1, x.shape[1]), like=x)[:, 0]
-        anywhere = unit(state.roots * times_covariance(at, state.belief.slopes, state.roots * z))
+        here, move = field(x, state.instance), state.move
+        midway = (state.guess + here) / 2
+        if not move.kept.all():
+            midway = torch.where(move.kept.unsqueeze(1), midway, field(move.start + move.trial / 2, state.instance))
+        state, at = believe(_moved(state, midway)._replace(guess=here), x)
+        steepest = state.mean if known is None else known.subgradient(x, state.mean, state.instance)
+        first = -sharpen(steepest, p)
         elsewhere = _explores(state) | (steepest == 0).all(1)
-        first = torch.where(elsewhere.unsqueeze(1), anywhere, -sharpen(steepest, p))
-        return torch.stack([first, unit(state.guess)], dim=1), state
+        if elsewhere.any():
+            unsure = unit(state.roots * times_covariance(at, state.belief.slopes, state.roots * z))
+            first = torch.where(elsewhere.unsqueeze(1), unsure, first)
+        return torch.stack([first, unit(here)], dim=1), state
+
+    def believe(state: Guided, x: Tensor) -> tuple[Guided, Posterior]:
+        kappa = _kappa(state)
+        residuals = torch.where(state.belief.slopes.full, state.belief.slopes.values - kappa * state.guesses, 0.0)
+        state = state._replace(belief=first_amplitude(state.belief, residuals))
+        noise = _noise(state, variance)
+        reach = torch.where(state.on, REACH, gradient_process.REACH).to(x).unsqueeze(1)
+        at = posterior(state.belief.slopes, state.roots * x, noise, mu, reach)
+        weights = solve(at, residuals)
+        rest = state.roots * combine(at, state.belief.slopes, weights)
+        if not memory:
+            rest = torch.where(state.on.unsqueeze(1), 0.0, rest)
+        mean = torch.where((state.level > FLAT).unsqueeze(1), kappa * state.guess + rest, 0.0)
+        amplitude = likely_amplitude(at, residuals, weights, noise)
+        return state._replace(mean=mean, belief=state.belief._replace(amplitude=amplitude)), at
 
     def wants(state: State) -> Tensor:
-        return 1 + _looks(state).long()
+        return (_explores(state) | (state.clock >= ALONE)).long() + _looks(state).long()
 
     def refine(state: State, x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         slopes = estimate.slopes
-        told = _told(state, slopes, directions)
-        for i in range(directions.shape[1]):
-            valid = (state.level > FLAT) & (state.level + mu * slopes[:, i] > FLAT)
-            told = _remember(told, told.guess, x, mu * directions[:, i], mu * slopes[:, i], valid)
-        told = told._replace(belief=first_amplitude(told.belief, _residuals(told)))
-        mean, at = _mean(told, x, mu, variance, memory)
-        residuals = _residuals(told)
-        noise = _noise(told, variance)
-        amplitude = likely_amplitude(at, residuals, solve(at, residuals), noise)
-        return mean, told._replace(belief=told.belief._replace(amplitude=amplitude))
+        if slopes.shape[1]:
+            random = torch.where(
+                _explores(state) & (state.level > FLAT), _mixed(state.random, slopes[:, 0]), state.random
+            )
+            state = state._replace(random=random)
+            for i in range(directions.shape[1]):
+                valid = (state.level > FLAT) & (state.level + mu * slopes[:, i] > FLAT)
+                state = _remember(state, state.guess, x, mu * directions[:, i], mu * slopes[:, i], valid)
+            state, _ = believe(state, x)
+        return state.mean, state
 
     def observe(state: State, step: Step) -> State:
         start = step.iterate.x - step.move
@@ -220,8 +244,14 @@ def prior_belief(
                 end = before + change
                 after = end if step.kept is None else torch.where(step.kept, end, before)
         stays = torch.ones_like(state.on) if step.kept is None else step.kept
-        move = Move(start, step.trial, change, (before > FLAT) & (end > FLAT), stays)
-        state = state._replace(belief=heard(state.belief, step.echo), move=move, level=after, clock=state.clock + 1)
+        state = state._replace(
+            belief=heard(state.belief, step.echo),
+            move=Move(start, step.trial, change, (before > FLAT) & (end > FLAT), stays),
+            level=after,
+            debt=_owed(state),
+            stuck=(step.trial == 0).all(1),
+            clock=state.clock + 1,
+        )
         return _gated(state, step) if gate else state
 
     def _gated(state: Guided, step: Step) -> Guided:
@@ -229,14 +259,13 @@ def prior_belief(
         slopes = step.estimate.slopes
         useful = torch.zeros_like(leaves_it)
         if slopes.shape[1] > 1:
-            useful = ~state.on & (slopes[:, 1].square() > OPEN * state.means[:, 2])
+            useful = ~state.on & (slopes[:, 1].square() > OPEN * state.random)
         moved = leaves_it | useful
         if not moved.any():
             return state
         x = step.iterate.x
-        roots = torch.where(useful.unsqueeze(1), _roots(state.guess, shape), 1.0)
-        fresh = begin(x, state.instance, useful, roots, state.level)
-        return _chosen(moved, fresh, state)
+        roots = torch.where(useful.unsqueeze(1), spread(state.guess, shape).sqrt(), 1.0)
+        return _chosen(moved, begin(x, state.instance, useful, roots, state.level), state)
 
     return Sampler(init, sample, observe, refine=refine, wants=wants)
 
@@ -248,6 +277,16 @@ def _chosen(rows: Tensor, there: Guided, here: Guided) -> Guided:
     return merged
 
 
+def _explores(state: Guided) -> Tensor:
+    """Does this step probe where least is known? (B,) bool."""
+    return ~state.on | _due(state) | state.stuck
+
+
+def _due(state: Guided) -> Tensor:
+    """Is a probe owed? (B,) bool. Ten tenths may add up to less than 1."""
+    return state.debt > 1 - LEAST / 2
+
+
 def _looks(state: Guided) -> Tensor:
     """Does this step probe along the guess that is not in use? (B,) bool."""
     return ~state.on & (state.clock % PERIOD == PERIOD - 1)
@@ -255,33 +294,41 @@ def _looks(state: Guided) -> Tensor:
 
 def _explained(state: Guided) -> Tensor:
     """The share of slopes that the guess explains, from 0 to 1, (B,); 1 before any was measured."""
-    measured, missed, _ = state.means.unbind(1)
+    measured, missed = state.along.unbind(1)
     tiny = torch.finfo(measured.dtype).tiny
     return torch.where(measured > tiny, 1 - missed / measured.clamp_min(tiny), 1.0).clamp_min(0.0)
 
 
-def _explores(state: Guided) -> Tensor:
-    """Does this step probe where least is known? (B,) bool."""
-    return ~state.on | (state.debt >= 1)
-
-
-def _told(state: Guided, slopes: Tensor, directions: Tensor) -> Guided:
-    """The state whose means have heard of the first slope, and that knows when to probe elsewhere next."""
-    d, size = directions.shape[2], state.guesses.shape[1]
-    explores, slope = _explores(state), slopes[:, 0]
-    missed = slope - _kappa(state) * (state.guess * directions[:, 0]).sum(1)
-    now = torch.stack([slope.square(), missed.square(), slope.square()], dim=1)
-    heard_of = torch.stack([~explores, ~explores, explores], dim=1) & (state.level > FLAT).unsqueeze(1)
-    mixed = torch.where(state.means == 0, now, MEMORY * state.means + (1 - MEMORY) * now)
-    state = state._replace(means=torch.where(heard_of, mixed, state.means))
-    whole = d * state.means[:, 2]  # |grad f|^2, as random directions show it
+def _owed(state: Guided) -> Tensor:
+    """The debt after a step, (B,): a probe pays it off, steps without one add to it."""
+    d, size = state.guess.shape[1], state.guesses.shape[1]
+    whole = d * state.random  # |grad f|^2, as random directions show it
     lacks = torch.where(whole > 0, 1 - state.mean.square().sum(1) / whole.clamp_min(torch.finfo(whole.dtype).tiny), 0.0)
     rate = (min(1.0, size / d) * lacks).clamp_min(LEAST)
-    return state._replace(debt=torch.where(explores, (state.debt - 1).clamp_min(0.0), state.debt + rate))
+    return torch.where(_due(state), state.debt - 1, state.debt + rate)
+
+
+def _mixed(mean: Tensor, slope: Tensor) -> Tensor:
+    """The running mean of squares that has heard of this one, too."""
+    return torch.where(mean == 0, slope.square(), MEMORY * mean + (1 - MEMORY) * slope.square())
 
 
 def _known_at(known: Known, x: Tensor, instances: Tensor) -> Tensor:
     return known.value(x.unsqueeze(1), instances).squeeze(1)
+
+
+def _moved(state: Guided, guess: Tensor) -> Guided:
+    """The state that knows what the last move told; guess: h in its middle, (B, d)."""
+    move = state.move
+    length = torch.linalg.vector_norm(move.trial, dim=1)
+    valid = move.valid & (length > 0)
+    length = torch.where(valid, length, 1.0)
+    slope, said = move.change / length, (guess * move.trial).sum(1) / length
+    missed = slope - _kappa(state).squeeze(1) * said
+    along = _mixed(state.along, torch.stack([slope, missed], dim=1))
+    counts = valid & state.on & state.belief.slopes.full.any(1)  # before the first slope kappa is anything
+    state = state._replace(along=torch.where(counts.unsqueeze(1), along, state.along))
+    return _remember(state, guess, move.start, move.trial, move.change, valid)
 
 
 def _remember(state: Guided, guess: Tensor, point: Tensor, interval: Tensor, change: Tensor, valid: Tensor) -> Guided:
@@ -298,7 +345,7 @@ def _remember(state: Guided, guess: Tensor, point: Tensor, interval: Tensor, cha
 
 
 def _kappa(state: Guided) -> Tensor:
-    """The factor of h, (B,): least squares over the remembered slopes, recent ones first, and one that says 1."""
+    """The factor of h, (B, 1): least squares over the remembered slopes, recent ones first, and one that says 1."""
     slopes = state.belief.slopes
     size = slopes.values.shape[1]
     place = torch.arange(size, device=slopes.told.device)
@@ -309,53 +356,10 @@ def _kappa(state: Guided) -> Tensor:
     above = (weight * state.guesses * slopes.values).sum(1) + prior
     below = (weight * squares).sum(1) + prior
     kappa = torch.where(below > 0, above / below.clamp_min(torch.finfo(below.dtype).tiny), 1.0)
-    return torch.where(state.on, kappa, 0.0)
-
-
-def _residuals(state: Guided) -> Tensor:
-    """What the remembered slopes say beside kappa h, (B, r)."""
-    slopes = state.belief.slopes
-    return torch.where(slopes.full, slopes.values - _kappa(state).unsqueeze(1) * state.guesses, 0.0)
+    return torch.where(state.on, kappa, 0.0).unsqueeze(1)
 
 
 def _noise(state: Guided, variance: float | None) -> Tensor:
     """D / a, (B, r)."""
-    bend = BEND * (state.belief.slopes.lengths / LONG).square().clamp_max(1.0)
+    bend = BEND * (state.belief.slopes.lengths / LONG).pow(4).clamp_max(1.0)
     return relative_noise(state.belief, variance) + torch.where(state.on.unsqueeze(1), NUGGET + bend, 0.0)
-
-
-def _of(state: Guided, on: float, off: float) -> Tensor:
-    """One number where the guess is in use, another where it is not, (B, 1)."""
-    return torch.where(state.on, on, off).to(state.guess).unsqueeze(1)
-
-
-def _mean(state: Guided, x: Tensor, mu: float, variance: float | None, memory: bool) -> tuple[Tensor, Posterior]:
-    """What is believed of grad f at x (B, d), 0 where f has no slope; and the belief about r."""
-    at = posterior(
-        state.belief.slopes, state.roots * x, _noise(state, variance), mu, _of(state, REACH, gradient_process.REACH)
-    )
-    residual = combine(at, state.belief.slopes, solve(at, _residuals(state)))
-    if not memory:
-        residual = torch.where(state.on.unsqueeze(1), 0.0, residual)
-    mean = _kappa(state).unsqueeze(1) * state.guess + state.roots * residual
-    return torch.where((state.level > FLAT).unsqueeze(1), mean, 0.0), at
-
-
-def _roots(guess: Tensor, shape: tuple[int, ...] | None) -> Tensor:
-    """sqrt(w), (B, d), with the mean of w 1: h^2 spread over the image, and a floor."""
-    if shape is None or len(shape) != 2:
-        return torch.ones_like(guess)
-    energy = _blurred(guess.square().view(-1, 1, *shape), BLUR * shape[1]).flatten(1)
-    mean = energy.mean(1, keepdim=True)
-    w = torch.where(mean > 0, energy / mean.clamp_min(torch.finfo(mean.dtype).tiny), 1.0) + FLOOR
-    return (w / (1 + FLOOR)).sqrt()
-
-
-def _blurred(images: Tensor, std: float) -> Tensor:
-    """The images (B, 1, H, W) under a Gaussian of this standard deviation in pixels, 0 outside."""
-    reach = math.ceil(3 * std)
-    line = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-    bell = torch.exp(-line.square() / (2 * std**2))
-    bell = bell / bell.sum()
-    across = torch.nn.functional.conv2d(images, bell.view(1, 1, 1, -1), padding=(0, reach))
-    return torch.nn.functional.conv2d(across, bell.view(1, 1, -1, 1), padding=(reach, 0))
