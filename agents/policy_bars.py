@@ -123,7 +123,7 @@ def training_bars(folder: Path, problem: str) -> list[Bar]:
 def transfer_bars(folder: Path, problem: str) -> list[Bar]:
     """The bar of a policy on a victim that it was not trained on."""
     c = Curves(folder, problem)
-    return [Bar(f"{problem}: queries to ZO-SGD's last f, share", c.share("policy", "zo-sgd"), 1 / 15, 1 / 50, ".4f")]
+    return [Bar("queries to ZO-SGD's last f, share", c.share("policy", "zo-sgd"), 1 / 15, 1 / 50, ".4f")]
 
 
 def online_bars(folder: Path, problem: str) -> list[Bar]:
@@ -131,7 +131,7 @@ def online_bars(folder: Path, problem: str) -> list[Bar]:
     c = Curves(folder, problem)
     dim = c.entries["rand-ada"].dim or 0
     directional = 0.5 if dim <= 30 else 0.75
-    goal = f"{problem}: queries to rand-ada's last f, share"
+    goal = "queries to rand-ada's last f, share"
     bars = [
         Bar(f"{goal}, directional agent", c.share("directional", "rand-ada"), directional),
         Bar(f"{goal}, belief", c.share("belief", "rand-ada"), 0.5),
@@ -142,7 +142,7 @@ def online_bars(folder: Path, problem: str) -> list[Bar]:
         *(("l-bfgs-b", n) for n in (1000, 2500) if problem == "a9a"),
     ]:
         gaps = (c.at("belief", queries) - f_star) / (c.at(other, queries) - f_star)
-        bars.append(Bar(f"{problem}: (f - f*) of belief / of {other}, {queries:,} queries", gaps, 1.0))
+        bars.append(Bar(f"(f - f*) of belief / of {other}, {queries:,} queries", gaps, 1.0))
     return bars
 
 
@@ -160,7 +160,7 @@ def table(bars: Sequence[Bar]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _found(folder: Path) -> Iterator[Bar]:
+def _found(folder: Path) -> Iterator[tuple[str, list[Bar]]]:
     attacks: list[tuple[str, Sequence[Callable[[Path, str], list[Bar]]]]] = [
         ("mnist_attack", (attack_bars, training_bars)),
         ("digits_attack", (attack_bars, training_bars)),
@@ -168,15 +168,18 @@ def _found(folder: Path) -> Iterator[Bar]:
         *((name, (online_bars,)) for name in ONLINE),
     ]
     for problem, kinds in attacks:
+        bars: list[Bar] = []
         for kind in kinds:
             try:
-                yield from kind(folder, problem)
+                bars += kind(folder, problem)
             except (FileNotFoundError, KeyError):
                 continue  # not run, or not all of it
+        if bars:
+            yield problem, bars
 
 
 def write_bars(folder: Path, out: Path) -> Path:
-    """Write bars.md: every bar that the stored results allow to judge. Returns its path."""
+    """Write bars.md: every bar that the stored results allow to judge, problem by problem. Returns its path."""
     path = out / "bars.md"
-    write_text(path, table(list(_found(folder))))
+    write_text(path, "\n".join(f"### {problem}\n\n{table(bars)}" for problem, bars in _found(folder)))
     return path
