@@ -62,13 +62,13 @@ def profile(problem: Problem, budget: int) -> str:
     return text.getvalue()
 
 
-def attack_step(policy: str, images: int, steps: int) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Measures seconds of an attack step with a policy that ships, and of its queries asked of f alone.
+def attack_query(policy: str, images: int, queries: int) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Measures seconds of an attack by a query of each image with a policy that ships, and of that asked of f alone.
 
     Args:
         policy: Its name.
         images: Rows.
-        steps: Behind each measurement.
+        queries: Of each image, behind each measurement.
     """
     loaded = pretrained.load(policy)
     family = make_family(loaded.config.environment["problem"], split="validation", size=images)
@@ -78,18 +78,20 @@ def attack_step(policy: str, images: int, steps: int) -> tuple[Callable[[], floa
     def attack() -> float:
         method = follow(field_of(loaded, family.context), images, family.known, shape=family.shape)
         generators = [make_generator(i) for i in range(images)]
-        moments = rollout(Oracle(family, images, budget=2 * steps + 3), method, starts, generators, composite=True)
+        oracle = Oracle(family, images, budget=queries + 2)
+        moments = rollout(oracle, method, starts, generators, composite=True)
         next(moments), next(moments)  # the start, and a step that pays for first-time work
-        started = time.perf_counter()
-        count = sum(1 for _ in moments)
-        return (time.perf_counter() - started) / count
+        started, before = time.perf_counter(), oracle.total
+        for _ in moments:
+            pass
+        return (time.perf_counter() - started) * images / (oracle.total - before)
 
     def ask() -> float:
-        points = starts.unsqueeze(1).repeat(1, 2, 1)
+        points = starts.unsqueeze(1)
         started = time.perf_counter()
-        for _ in range(steps):
+        for _ in range(queries):
             family.fun(points, rows)
-        return (time.perf_counter() - started) / steps
+        return (time.perf_counter() - started) / queries
 
     return attack, ask
 

@@ -25,7 +25,7 @@ from agents import pretrained
 from agents.arguments import TrainArgs
 from agents.build import PRESETS, build_agent
 from agents.console import fail_clearly
-from agents.overhead import attack_step, profile, share_outside, training_share
+from agents.overhead import attack_query, profile, share_outside, training_share
 from agents.train import prepare, train_in_memory
 from agents.vec_env import GymVecEnv
 from zo_gym.checks import check_integer
@@ -183,8 +183,8 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
         np.array([outside() for _ in range(n)]),
         "<= 0.30",
     )
-    attack, ask = attack_step(args.policy, 50, 50)
-    add(f"attack step on 50 images, {args.policy} / its queries asked of f alone", ratios(attack, ask, n), "<= 3")
+    attack, ask = attack_query(args.policy, 50, 50)
+    add(f"attack on 50 images, {args.policy} / its queries asked of f alone", ratios(attack, ask, n), "<= 3")
     problem = pretrained.load(args.policy).config.environment["problem"]
     for count in (50, 1024):
         share = training_share(problem, count, 20)
