@@ -59,5 +59,5 @@ def repeat_of(task: Task, seeds: Sequence[int]) -> int:
 
 def policy_folder(task: Task, folder: Path, training: str, repeat: int) -> Path:
     """Where a policy that was trained so is kept among the results of its own task."""
-    results = folder.parent.parent if folder.parent.name == APART else folder.parent
+    results = folder.parent.parent if task in ABLATIONS.values() else folder.parent
     return results / SOURCE.get(task.name, task.name) / "policies" / f"{training}-{repeat}"

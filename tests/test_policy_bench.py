@@ -97,6 +97,10 @@ def test_each_repeat_has_a_policy_of_its_own_and_other_victims_share_it(tmp_path
         setup = Setup(task, family, tuple(range(50 * repeat, 50 * repeat + 50)), {}, tmp_path / task.name)
         assert images.repeat_of(setup.task, setup.seeds) == repeat
     own = images.policy_folder(task, tmp_path / task.name, "slopes", 1)
+    apart = images.ABLATIONS["mnist_attack"]
+    assert images.policy_folder(apart, tmp_path / images.APART / apart.name, "slopes", 1) == own
+    oddly_named = tmp_path / images.APART  # results that are no ablations, in a folder of that name
+    assert images.policy_folder(task, oddly_named / task.name, "slopes", 1).is_relative_to(oddly_named)
     other = images.TRANSFER["mnist_mlp_attack"]
     assert images.policy_folder(other, tmp_path / other.name, "slopes", 1) == own
 

@@ -191,7 +191,7 @@ def _run_cma(setup: Setup) -> Outcome:
 
 
 def _run_lbfgs(setup: Setup) -> Outcome:
-    """Further descents begin as far from x0 as starts of the classification problems are from each other."""
+    """Further descents begin at x0 plus noise as long as the starts of the classification problems."""
     fixed = {"maxcor": int(setup.options["maxcor"]), "restart_std": setup.family.dim**-0.5}
     return peer("l-bfgs-b", **fixed)(replace(setup, options={}))
 

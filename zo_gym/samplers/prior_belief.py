@@ -189,6 +189,8 @@ def prior_belief(
         if not move.kept.all():
             midway = torch.where(move.kept.unsqueeze(1), midway, field(move.start + move.trial / 2, state.instance))
         state, at = believe(_moved(state, midway)._replace(guess=here), x)
+        if not wants(state).any():
+            return x.new_zeros(len(x), q, x.shape[1]), state
         steepest = state.mean if known is None else known.subgradient(x, state.mean, state.instance)
         first = -sharpen(steepest, p)
         elsewhere = _explores(state) | (steepest == 0).all(1)
