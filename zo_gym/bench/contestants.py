@@ -219,6 +219,12 @@ def _run_peer(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> 
 
 
 _ETA = {"delta": DELTAS}
+_FIRST_ETA = {"learning_rate": DELTAS}
+
+
+def _adaptive(method: str, label: str, group: Group) -> Contestant:
+    """With the adaptive rule: its first step is searched on more starts, as where a run ends is partly chance."""
+    return Contestant(label, group, own(method, update="adaptive"), _FIRST_ETA, tuning_rows=10, tuning_share=0.4)
 
 
 def lstm_file(folder: Path) -> Path:
@@ -247,14 +253,12 @@ CONTESTANTS: dict[str, Contestant] = {
     "zo-lstm": Contestant("ZO-LSTM", "paper", _run_lstm, prepare=train_lstm, training_queries=_lstm_queries),
     "zo-sgd-q1": Contestant("ZO-SGD, q = 1", "control", own("zo-sgd-q1"), _ETA, tuning_share=0.4),
     "zo-sgd-sphere": Contestant("ZO-SGD, sphere", "control", own("zo-sgd-sphere"), _ETA),
-    "rand-ada": Contestant("random direction, adaptive step", "control", own("rand-ada")),
+    "rand-ada": _adaptive("rand-ada", "random direction, adaptive step", "control"),
     "zo-sign": Contestant("ZO-signSGD", "further", own("zo-sign"), _ETA),
     "zo-adam": Contestant("ZO-Adam", "further", own("zo-adam"), _ETA),
     "zo-adamm": Contestant("ZO-AdaMM", "further", own("zo-adamm"), _ETA),
     "history-rgf": Contestant("history-prior RGF", "further", own("history-rgf"), _ETA, tuning_share=0.4),
-    "history-rgf-ada": Contestant(
-        "history-prior RGF, adaptive step", "further", own("history-rgf", update="adaptive", learning_rate=1.0)
-    ),
+    "history-rgf-ada": _adaptive("history-rgf", "history-prior RGF, adaptive step", "further"),
     "zo-svrg": Contestant("ZO-SVRG", "further", peer("zo-svrg"), _ETA),
     "cma-es": Contestant(
         "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
@@ -268,10 +272,6 @@ CONTESTANTS: dict[str, Contestant] = {
         tuning_rows=10,  # which local minimum a run ends in is chance
     ),
     "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA, tuning_share=0.4),
-    "true-gradient-ada": Contestant(
-        "true gradient direction, adaptive step",
-        "reference",
-        own("true-gradient", update="adaptive", learning_rate=1.0),
-    ),
+    "true-gradient-ada": _adaptive("true-gradient", "true gradient direction, adaptive step", "reference"),
 }
 """The methods of this package and the peers. ZO-RL is added by who can build its agents."""
