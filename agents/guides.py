@@ -16,8 +16,9 @@ from zo_gym.samplers import prior_belief
 from zo_gym.samplers.hybrid import Field
 from zo_gym.updates import diminishing, sharpened
 
-LEARNING_RATE, SHARPNESS = 1.0, 2.0
-"""Length of the first step in units of x, and how much of it goes to the larger coordinates."""
+LEARNING_RATE, SHARPNESS, REFRESH = 1.0, 2.0, 0.2
+"""Length of the first step in units of x; how much of it goes to the larger coordinates; the share of that length that x
+moves before the policy is asked anew, which makes it as cheap as f and no worse."""
 
 
 def field_of(policy: Policy, context: Tensor | None) -> Field:
@@ -52,6 +53,7 @@ def follow(
     shape: tuple[int, ...] | None,
     sharpness: float = SHARPNESS,
     update: UpdateRule | None = None,
+    refresh_distance: float = REFRESH * LEARNING_RATE,
     **options: Any,
 ) -> Method:
     """Steps along what the belief makes of the guess: one query each for the first 25, then mostly two.
@@ -63,7 +65,9 @@ def follow(
         shape: Of the image behind x, or None.
         sharpness: Of the directions probed, and of steps where `update` is None.
         update: How to step; None: `steps`.
+        refresh_distance: How far x moves before the guess is asked anew.
         **options: Further ones of `zo_gym.samplers.prior_belief`.
     """
-    sampler = prior_belief(field, torch.arange(rows), known, shape=shape, sharpness=sharpness, **options)
+    options |= {"shape": shape, "sharpness": sharpness, "refresh_distance": refresh_distance}
+    sampler = prior_belief(field, torch.arange(rows), known, **options)
     return Method(sampler, span, update or steps(sharpness=sharpness), 2)

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 STEP = 0.03
 """Length of the finite difference that stands for a potential's slope; second derivatives would cost more."""
@@ -49,6 +50,24 @@ class SlopeField(nn.Module):
         return self.scale * self.field(observations)
 
 
+class FirstConv2d(nn.Conv2d):
+    """A convolution 5 x 5 of stride 2 and padding 2 of images with one channel, whose gradient in the image is quick.
+
+    It is computed as one of stride 1 over the four images that every second pixel makes, with the same weights: 3 x 3
+    of them, and a sixth row and column of zeros. The gradient through a stride takes 4 times as long.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels, kernel_size=5, stride=2, padding=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, channels, H / 2, W / 2), rounded up."""
+        height, width = images.shape[2:]
+        even = F.pad(images, (0, width % 2, 0, height % 2))
+        weight = F.pixel_unshuffle(F.pad(self.weight, (0, 1, 0, 1)), 2)
+        return F.conv2d(F.pixel_unshuffle(even, 2), weight, self.bias, padding=1)
+
+
 class Potential(nn.Module):
     """A scalar V(x, t) of an image x and a class t, h = grad_x V: a classifier z, and how far class t leads in it.
 
@@ -79,7 +98,7 @@ class Potential(nn.Module):
         first, second = channels
         height, width = ((side + 3) // 4 for side in shape)
         self.logits = nn.Sequential(
-            nn.Conv2d(1, first, kernel_size=5, stride=2, padding=2),
+            FirstConv2d(first),
             nn.SiLU(),
             nn.Conv2d(first, second, kernel_size=5, stride=2, padding=2),
             nn.SiLU(),

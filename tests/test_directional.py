@@ -23,7 +23,7 @@ from agents.directional import Directional, DirectionalTD3
 from agents.methods import policy_sampler, zo_rl
 from agents.slope_buffer import SlopeBuffer, SlopeSamples
 from agents.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
-from agents.slopes import Potential, SlopeField, slope_model
+from agents.slopes import FirstConv2d, Potential, SlopeField, slope_model
 from agents.train import NEVER, build_env, prepare, run_training
 from zo_gym.problems import make_family
 from zo_gym.problems.attack import attack_on
@@ -164,6 +164,14 @@ def test_the_slope_is_that_of_h_along_the_direction(model: SlopeField | Potentia
         slopes, _ = model(observations, batch.directions)
     # A finite difference of step 0.03: an error of 0.015 h', where h' is of h's size.
     assert (h * batch.directions).sum(1).numpy() == pytest.approx(slopes.numpy(), abs=0.03 * h.norm(dim=1).max().item())
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (9, 8), (7, 11)])
+def test_the_first_convolution_is_one_of_stride_2(height: int, width: int) -> None:
+    layer = FirstConv2d(3)
+    images = torch.randn(2, 1, height, width, generator=make_generator(2))
+    expected = torch.nn.functional.conv2d(images, layer.weight, layer.bias, stride=2, padding=2)
+    torch.testing.assert_close(layer(images), expected)
 
 
 def test_h_of_a_large_image_is_the_mean_over_moves_by_a_pixel() -> None:

@@ -21,7 +21,7 @@ from zo_gym.samplers.hybrid import Field
 from zo_gym.samplers.prior_belief import LEAST, PERIOD, Guided
 from zo_gym.updates import adaptive, diminishing
 
-D, ROWS = 40, 10
+D, ROWS, RANK = 40, 10, 48
 F64 = torch.float64
 SCALES = torch.logspace(0, 1, D, dtype=F64)
 NONE = torch.zeros(ROWS, dtype=torch.int64)
@@ -49,9 +49,9 @@ def starts(rows: int = ROWS) -> Tensor:
     return torch.stack([bowl().initial(make_generator(i)) for i in range(rows)])
 
 
-def moments(field: Field | None, budget: int, **options: bool) -> list[Moment]:
+def moments(field: Field | None, budget: int, **options: int) -> list[Moment]:
     """A run with the guess, or None: without one."""
-    sampler = belief(48) if field is None else prior_belief(field, NONE, **options)  # type: ignore[arg-type]
+    sampler = belief(RANK) if field is None else prior_belief(field, NONE, rank=RANK, **options)  # type: ignore[arg-type]
     method = Method(sampler, span, adaptive(0.1), 1 if field is None else 2)
     generators = [make_generator(100 + i) for i in range(ROWS)]
     return list(rollout(Oracle(bowl(), ROWS, budget=budget), method, starts(), generators))
@@ -129,7 +129,7 @@ def test_a_step_that_does_not_probe_asks_for_the_move_alone() -> None:
 def test_rows_do_not_depend_on_each_other() -> None:
     together = moments(half, 121)
     for row in (0, ROWS - 1):
-        sampler = prior_belief(half, NONE[:1])
+        sampler = prior_belief(half, NONE[:1], rank=RANK)
         alone = rollout(
             Oracle(bowl(), 1, budget=121),
             Method(sampler, span, adaptive(0.1), 2),
@@ -138,6 +138,31 @@ def test_rows_do_not_depend_on_each_other() -> None:
         )
         *_, last = alone
         assert torch.equal(last.iterate.x[0], together[-1].iterate.x[row])
+
+
+def test_a_guess_is_asked_again_only_where_x_has_moved_so_far() -> None:
+    near, calls = 0.3, []
+
+    def watched(x: Tensor, instances: Tensor) -> Tensor:
+        calls.append((x.clone(), instances))
+        return true(x, instances)
+
+    sampler = prior_belief(watched, torch.arange(ROWS), gate=False, refresh_distance=near)
+    method = Method(sampler, span, diminishing(0.2), 2)  # keeps every move, so h is asked nowhere else
+    generators = [make_generator(i) for i in range(ROWS)]
+    seen = list(rollout(Oracle(bowl(), ROWS, budget=61), method, starts(), generators))
+    asked: dict[int, list[Tensor]] = {row: [] for row in range(ROWS)}
+    for x, rows in calls[1:]:  # the first says where f can change at all
+        for point, row in zip(x, rows.tolist(), strict=True):
+            asked[row].append(point)
+    for row, points in asked.items():
+        expected: list[Tensor] = []
+        for moment in seen[1:]:
+            here = moment.before[row]
+            if not expected or (here - expected[-1]).norm() > near:
+                expected.append(here)
+        assert len(expected) < len(seen) - 1  # some steps were shorter
+        torch.testing.assert_close(torch.stack(points), torch.stack(expected), rtol=0, atol=0)
 
 
 def test_a_row_that_has_shut_its_guess_looks_at_it_again() -> None:
@@ -193,6 +218,8 @@ def test_wrong_numbers_are_refused() -> None:
         prior_belief(true, NONE, rank=0)
     with pytest.raises(ValueError, match="sharpness must be finite and >= 1"):
         prior_belief(true, NONE, sharpness=0.5)
+    with pytest.raises(ValueError, match="refresh_distance must be finite and >= 0"):
+        prior_belief(true, NONE, refresh_distance=-1.0)
     sampler = prior_belief(true, NONE)
     with pytest.raises(ValueError, match="num_directions must be 2, got 3"):
         sampler.sample(sampler.init(starts()), starts(), 3, [make_generator(0)] * ROWS)

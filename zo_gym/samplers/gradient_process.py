@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zo_gym.samplers.slope_window import Slopes, no_slopes
+from zo_gym.samplers.slope_window import Slopes, combined, dots, no_slopes
 
 REACH, LINEAR = 3.0, 100.0
 """l^2 = (REACH rms)^2 + (LINEAR mu)^2, rms the root mean square distance of the remembered slopes from x: f is all but
@@ -42,8 +42,8 @@ class Belief(NamedTuple):
 class Posterior(NamedTuple):
     """The belief at one x, in units of a."""
 
-    away: Tensor
-    """x - z_i, (B, r, d)."""
+    x: Tensor
+    """(B, d), from the origin of the remembered points."""
     straight: Tensor
     """e^(-|x - z_i|^2 / 2 l^2), (B, r): how much of h_i is in c_i."""
     bent: Tensor
@@ -93,17 +93,17 @@ def likely_amplitude(at: Posterior, values: Tensor, weights: Tensor, noise: Tens
 
 def posterior(slopes: Slopes, x: Tensor, noise: Tensor, smoothing: float, reach: float | Tensor = REACH) -> Posterior:
     """The belief at x (B, d), given D / a (B, r) and mu; `reach` may be of each row, (B, 1)."""
-    away = x.unsqueeze(1) - slopes.points  # (B, r, d)
-    squares = away.square().sum(-1)
+    x = x - slopes.origin
+    squares = (slopes.norms + x.square().sum(1, keepdim=True) - 2 * dots(slopes.points, x)).clamp_min(0.0)
     known = slopes.full.sum(1, keepdim=True).clamp_min(1)
     spread = torch.where(slopes.full, squares, 0.0).sum(1, keepdim=True) / known
     l2 = reach**2 * spread + (LINEAR * smoothing) ** 2  # (B, 1)
     straight = torch.exp(-squares / (2 * l2))
-    bent = straight * (away * slopes.axes).sum(-1) / l2
+    bent = straight * (dots(slopes.axes, x) - slopes.heights) / l2
     l2 = l2.unsqueeze(2)
     # offsets^T is h_j . (z_j - z_i) = -h_j . delta
     gram = torch.exp(-slopes.squares / (2 * l2)) * (slopes.cosines + slopes.offsets * slopes.offsets.mT / l2)
-    return Posterior(away, straight, bent, torch.linalg.cholesky_ex(gram + torch.diag_embed(noise)).L)
+    return Posterior(x, straight, bent, torch.linalg.cholesky_ex(gram + torch.diag_embed(noise)).L)
 
 
 def solve(at: Posterior, values: Tensor) -> Tensor:
@@ -113,12 +113,16 @@ def solve(at: Posterior, values: Tensor) -> Tensor:
 
 def combine(at: Posterior, slopes: Slopes, weights: Tensor) -> Tensor:
     """C w for w (B, r) -> (B, d)."""
-    straight, bent = (weights * at.straight).unsqueeze(2), (weights * at.bent).unsqueeze(2)
-    return (straight * slopes.axes - bent * at.away).sum(1)
+    bent = weights * at.bent
+    return (
+        combined(weights * at.straight, slopes.axes)
+        + combined(bent, slopes.points)
+        - bent.sum(1, keepdim=True) * at.x
+    )
 
 
 def times_covariance(at: Posterior, slopes: Slopes, z: Tensor) -> Tensor:
     """P z / a for z (B, d)."""
-    z_row = z.unsqueeze(1)
-    across = at.straight * (slopes.axes * z_row).sum(-1) - at.bent * (at.away * z_row).sum(-1)  # C^T z, (B, r)
+    ahead = (at.x * z).sum(1, keepdim=True) - dots(slopes.points, z)  # (x - z_i) . z, (B, r)
+    across = at.straight * dots(slopes.axes, z) - at.bent * ahead  # C^T z
     return z - combine(at, slopes, solve(at, across))

@@ -39,7 +39,7 @@ from zo_gym.samplers.hybrid import Field
 from zo_gym.samplers.slope_window import remember
 from zo_gym.samplers.spread import spread
 
-RANK = 48
+RANK = 32
 """Slopes remembered by default; a learned guess needs few, and old ones are of another place."""
 FADE, PRIOR = 0.97, 0.03
 """Weight in kappa of a slope relative to the one after it, and of an average one that says kappa = 1."""
@@ -90,7 +90,9 @@ class Guided(NamedTuple):
     roots: Tensor
     """sqrt(w), (B, d)."""
     guess: Tensor
-    """h at x, (B, d)."""
+    """h where it was asked last, (B, d)."""
+    asked: Tensor
+    """And where that was, (B, d); infinite before."""
     mean: Tensor
     """The belief about grad f at x, (B, d)."""
     move: Move
@@ -119,6 +121,7 @@ def prior_belief(
     smoothing: float = 0.01,
     noise_std: float | None = None,
     sharpness: float = 1.0,
+    refresh_distance: float = 0.0,
     memory: bool = True,
     gate: bool = True,
 ) -> Sampler:
@@ -144,6 +147,8 @@ def prior_belief(
         smoothing: mu of the forward differences.
         noise_std: As of `belief`.
         sharpness: p >= 1 of the direction probed before a move along it.
+        refresh_distance: h is asked anew where x is farther than this from where it was asked last. A guess costs no
+            query, but time.
         memory: False: r = 0, the guess with its factor alone, as long as it is in use.
         gate: False: the guess stays in use, come what may.
 
@@ -153,6 +158,7 @@ def prior_belief(
     size = 8 * math.ceil(check_integer("rank", rank, 1) / 8)
     mu = check_positive("smoothing", smoothing)
     p = check_at_least("sharpness", sharpness, 1.0)
+    near = check_at_least("refresh_distance", refresh_distance, 0.0)
     variance = None if noise_std is None else check_at_least("noise_std", noise_std, 0.0) ** 2
 
     def begin(x: Tensor, instance: Tensor, on: Tensor, roots: Tensor, level: Tensor) -> Guided:
@@ -161,10 +167,11 @@ def prior_belief(
         return Guided(
             instance=instance,
             on=on,
-            belief=no_belief(x, size),
+            belief=no_belief(roots * x, size),
             guesses=x.new_zeros(len(x), size),
             roots=roots,
             guess=zero,
+            asked=torch.full_like(x, math.inf),
             mean=zero,
             move=Move(zero, zero, flat, on, torch.ones_like(on)),
             level=level,
@@ -183,21 +190,35 @@ def prior_belief(
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         if q != 2:
             raise ValueError(f"num_directions must be 2, got {q}.")
-        z = normal(generators, (1, x.shape[1]), like=x)[:, 0]
-        here, move = field(x, state.instance), state.move
+        here, asked = asked_anew(state, x)
+        move = state.move
         midway = (state.guess + here) / 2
         if not move.kept.all():
             midway = torch.where(move.kept.unsqueeze(1), midway, field(move.start + move.trial / 2, state.instance))
-        state, at = believe(_moved(state, midway)._replace(guess=here), x)
+        state, at = believe(_moved(state, midway)._replace(guess=here, asked=asked), x)
         if not wants(state).any():
             return x.new_zeros(len(x), q, x.shape[1]), state
         steepest = state.mean if known is None else known.subgradient(x, state.mean, state.instance)
         first = -sharpen(steepest, p)
         elsewhere = _explores(state) | (steepest == 0).all(1)
         if elsewhere.any():
+            rows = elsewhere.nonzero().squeeze(1)
+            drawn = normal([generators[i] for i in rows.tolist()], (1, x.shape[1]), like=x)
+            z = torch.zeros_like(x).index_copy(0, rows, drawn[:, 0])
             unsure = unit(state.roots * times_covariance(at, state.belief.slopes, state.roots * z))
             first = torch.where(elsewhere.unsqueeze(1), unsure, first)
         return torch.stack([first, unit(here)], dim=1), state
+
+    def asked_anew(state: Guided, x: Tensor) -> tuple[Tensor, Tensor]:
+        far = torch.linalg.vector_norm(x - state.asked, dim=1) > near
+        if far.all():
+            return field(x, state.instance), x
+        guess, asked = state.guess, state.asked
+        if far.any():
+            rows = far.nonzero().squeeze(1)
+            guess = guess.index_copy(0, rows, field(x[rows], state.instance[rows]))
+            asked = asked.index_copy(0, rows, x[rows])
+        return guess, asked
 
     def believe(state: Guided, x: Tensor) -> tuple[Guided, Posterior]:
         kappa = _kappa(state)

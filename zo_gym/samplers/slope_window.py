@@ -11,6 +11,8 @@ from torch import Tensor
 class Slopes(NamedTuple):
     """A ring of r signed slopes y_i = h_i . grad f(z_i); an empty place has length 0 and zeros everywhere."""
 
+    origin: Tensor
+    """Where the run began, (B, d). Points are kept relative to it: inner products of short vectors round less."""
     points: Tensor
     """z, (B, r, d): the middle of the interval that the slope was measured over."""
     axes: Tensor
@@ -19,6 +21,10 @@ class Slopes(NamedTuple):
     """y, (B, r)."""
     lengths: Tensor
     """Of the intervals, (B, r)."""
+    norms: Tensor
+    """|z_i|^2, (B, r)."""
+    heights: Tensor
+    """h_i . z_i, (B, r)."""
     squares: Tensor
     """|z_i - z_j|^2, (B, r, r)."""
     offsets: Tensor
@@ -35,11 +41,22 @@ class Slopes(NamedTuple):
 
 
 def no_slopes(x: Tensor, size: int) -> Slopes:
-    """An empty ring of `size` places for rows x (B, d). Memory O(size (d + size)) per row."""
+    """An empty ring of `size` places for rows that begin at x (B, d). Memory O(size (d + size)) per row."""
     b, d = x.shape
     flat, table = x.new_zeros(b, size), x.new_zeros(b, size, size)
     count = torch.zeros(b, dtype=torch.int64, device=x.device)
-    return Slopes(x.new_zeros(b, size, d), x.new_zeros(b, size, d), flat, flat, table, table, table, count)
+    places = x.new_zeros(b, size, d)
+    return Slopes(x, places, places, flat, flat, flat, flat, table, table, table, count)
+
+
+def dots(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Inner products (B, r) of the rows of a matrix (B, r, d) with a vector (B, d)."""
+    return (vector.unsqueeze(1) @ matrix.mT).squeeze(1)  # ten times as fast as matrix @ column
+
+
+def combined(weights: Tensor, matrix: Tensor) -> Tensor:
+    """The sum (B, d) of the rows of a matrix (B, r, d) with weights (B, r)."""
+    return (weights.unsqueeze(1) @ matrix).squeeze(1)
 
 
 def remember(slopes: Slopes, point: Tensor, interval: Tensor, change: Tensor, valid: Tensor | None = None) -> Slopes:
@@ -57,29 +74,38 @@ def remember(slopes: Slopes, point: Tensor, interval: Tensor, change: Tensor, va
     length = torch.linalg.vector_norm(interval, dim=-1)  # (B,)
     valid = length > 0 if valid is None else valid & (length > 0)
     length = torch.where(valid, length, 1.0)
-    middle, axis = point + interval / 2, interval / length.unsqueeze(1)
+    middle, axis = point - slopes.origin + interval / 2, interval / length.unsqueeze(1)
+    size = slopes.values.shape[1]
+    place = slopes.told % size
+    here = valid.unsqueeze(1) & (torch.arange(size, device=place.device) == place.unsqueeze(1))  # (B, r)
     rows = torch.arange(len(point), device=point.device)
-    place = slopes.told % slopes.values.shape[1]
 
-    def replaced(old: Tensor, new: Tensor) -> Tensor:
-        mask = valid.view(-1, *[1] * (new.dim() - 1))
-        return old.index_put((rows, place), torch.where(mask, new, old[rows, place]))
+    def replaced(old: Tensor, new: Tensor) -> Tensor:  # (B, r), (B,)
+        return torch.where(here, new.unsqueeze(1), old)
+
+    def exchanged(old: Tensor, new: Tensor) -> Tensor:  # (B, r, d), (B, d); quicker than `where` for a large d
+        return old.index_put((rows, place), torch.where(valid.unsqueeze(1), new, old[rows, place]))
 
     def crossed(table: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        table = replaced(table, row).mT
-        return replaced(table, column).mT
+        table = torch.where(here.unsqueeze(2), row.unsqueeze(1), table)
+        return torch.where(here.unsqueeze(1), column.unsqueeze(2), table)
 
-    points, axes = replaced(slopes.points, middle), replaced(slopes.axes, axis)
+    points, axes = exchanged(slopes.points, middle), exchanged(slopes.axes, axis)
     lengths, values = replaced(slopes.lengths, length), replaced(slopes.values, change / length)
-    away = middle.unsqueeze(1) - points  # (B, r, d)
-    squares = away.square().sum(-1)
-    ahead, behind = (away * axis.unsqueeze(1)).sum(-1), -(away * axes).sum(-1)
-    cosines = (axes * axis.unsqueeze(1)).sum(-1)
+    norm, height = middle.square().sum(1), (middle * axis).sum(1)
+    norms, heights = replaced(slopes.norms, norm), replaced(slopes.heights, height)
+    squares = (norms + norm.unsqueeze(1) - 2 * dots(points, middle)).clamp_min(0.0)
+    squares = squares.scatter(1, place.unsqueeze(1), 0.0)
+    ahead, behind = height.unsqueeze(1) - dots(points, axis), heights - dots(axes, middle)
+    cosines = dots(axes, axis)
     return Slopes(
+        origin=slopes.origin,
         points=points,
         axes=axes,
         values=values,
         lengths=lengths,
+        norms=norms,
+        heights=heights,
         squares=crossed(slopes.squares, squares, squares),
         offsets=crossed(slopes.offsets, ahead, behind),
         cosines=crossed(slopes.cosines, cosines, cosines),
