@@ -70,8 +70,8 @@ class TrainArgs:
     """Of everything random in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks, replay samples and the problem live; auto: CUDA where there is one."""
-    threads: int = 1
-    """CPU threads of torch; more do not help networks this small."""
+    threads: int | None = None
+    """CPU threads of torch; None: the preset's, 2 for attacks with --policy directional, else 1."""
     logdir: Path = Path("runs")
     """Where run folders are made; point TensorBoard here."""
     checkpoint_every: int = 2500
@@ -114,6 +114,7 @@ def preset_of(args: TrainArgs) -> Preset:
         total_queries=_unless_default(args, "total_queries"),
         slope_weight=args.slope_weight,
         reward_weight=args.reward_weight,
+        threads=args.threads,
     )
 
 
@@ -136,11 +137,12 @@ def problem_options(args: TrainArgs) -> dict[str, Any]:
 
 def check(args: TrainArgs) -> None:
     """Raise ValueError for a number out of its range, or training queries that hold no step of every row."""
-    least_of = {"threads": 1, "checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}
+    least_of = {"checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}
     for name, least in least_of.items():
         check_integer(f"--{name.replace('_', '-')}", getattr(args, name), least)
     preset = preset_of(args)
     check_integer("--num-envs", preset.num_envs, 1)
+    check_integer("--threads", preset.threads, 1)
     _check_directional(args, preset)
     check_at_least("--exploration", preset.exploration or 0.0, 0.0)
     if not 0 <= preset.gamma <= 1:

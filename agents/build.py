@@ -45,6 +45,7 @@ class Preset:
         updates_per_step: Updates after each batched step.
         final_updates: Updates after the last query, with the learning rate annealed to 0.
         shift: Share of an image's side by which a directional agent's samples are moved at random.
+        threads: CPU threads of torch; more do not help small networks.
     """
 
     network: str
@@ -66,6 +67,7 @@ class Preset:
     updates_per_step: int = 1
     final_updates: int = 0
     shift: float = 0.0
+    threads: int = 1
 
 
 DIRECTIONAL = "directional"
@@ -100,6 +102,7 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
         updates_per_step=1,
         final_updates=2300,
         shift=1 / 14,
+        threads=2,
     ),
 }
 """online: one run that learns as it descends. offline: learns on many short episodes of a family of attacks, then acts
@@ -181,14 +184,14 @@ def build_agent(
     sigma = math.sqrt(d) if preset.exploration is None else preset.exploration
     options: dict[str, Any] = {}
     if algo != "sac":  # SAC explores by its own distribution
-        options["action_noise"] = DirectionNoise(sigma, d, np.random.default_rng([seed, 1]))
+        options["action_noise"] = DirectionNoise(sigma, d, np.random.default_rng([seed, 1]), env.num_envs)
     if algo == "td3":
         # Smoothing noise per coordinate, for a unit action: TD3's 0.2 is meant for coordinates of size 1.
         options |= {"target_policy_noise": 0.2 / math.sqrt(d), "target_noise_clip": 0.5 / math.sqrt(d)}
     if preset.network == DIRECTIONAL:
         options |= directional_options(preset, shape, seed)
         if preset.random_probes:
-            options["action_noise"] = DirectionNoise(1.0, d, np.random.default_rng([seed, 1]))
+            options["action_noise"] = DirectionNoise(1.0, d, np.random.default_rng([seed, 1]), env.num_envs)
     return algorithm(
         policy_class,
         env,

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
@@ -143,14 +142,10 @@ def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> No
 
 
 def _streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:
-    """Generators of the agent's own: those of its noise, then that of its buffer."""
+    """Generators of the agent's own: its noise's, then its buffer's."""
     noise, buffer = agent.action_noise, agent.replay_buffer
-    drawn = [buffer.rng] if isinstance(buffer, SlopeBuffer) else []
-    if isinstance(noise, DirectionNoise):
-        return [noise.rng, *drawn]
-    if isinstance(noise, VectorizedActionNoise):
-        return [*(each.rng for each in noise.noises if isinstance(each, DirectionNoise)), *drawn]
-    return drawn
+    streams = [noise.rng] if isinstance(noise, DirectionNoise) else []
+    return [*streams, buffer.rng] if isinstance(buffer, SlopeBuffer) else streams
 
 
 def _pack_random(agent: OffPolicyAlgorithm) -> dict[str, Any]:

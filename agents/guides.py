@@ -17,8 +17,8 @@ from zo_gym.samplers.hybrid import Field
 from zo_gym.updates import diminishing, sharpened
 
 LEARNING_RATE, SHARPNESS, REFRESH = 1.0, 2.0, 0.2
-"""Length of the first step in units of x; how much of it goes to the larger coordinates; the share of that length that x
-moves before the policy is asked anew, which makes it as cheap as f and no worse."""
+"""Length of the first step in units of x; how much of it goes to the larger coordinates; the share of that length that
+x moves before the policy is asked anew, which makes it cheaper than f and no worse."""
 
 
 def field_of(policy: Policy, context: Tensor | None) -> Field:

@@ -97,17 +97,22 @@ def attack_query(policy: str, images: int, queries: int) -> tuple[Callable[[], f
 
 
 def training_share(problem: str, rows: int, steps: int) -> Callable[[], float]:
-    """Measures the share of training a directional policy that is spent inside f and the networks, from 0 to 1."""
+    """Measures the share of training a directional policy that is spent inside f and in updates, from 0 to 1."""
 
     def measure() -> float:
         watch = _Watch()
-        family = make_family(problem, split="train", exploring=0.95)
-        settings = {"problem": replace(family, fun=watch.timed(family.fun)), "observation": "context", "budget": 13}
+        training = dict(OFFLINE.training)
+        family = make_family(problem, split="train", **training.pop("problem_options"))
+        settings = {
+            "problem": replace(family, fun=watch.timed(family.fun)),
+            "observation": OFFLINE.observation,
+            "update": OFFLINE.update,
+            **training,
+        }
         preset = replace(OFFLINE, num_envs=rows)
         agent: Any = agent_for("ddpg", settings, preset, rows=rows, seed=0, transitions=rows * steps)
         assert isinstance(agent, Directional)
-        for name in ("train", "_sample_action"):
-            setattr(agent, name, watch.timed(getattr(agent, name)))
+        agent.train = watch.timed(agent.train)  # type: ignore[method-assign]
         started = time.perf_counter()
         learn(agent, 2 * rows * steps)
         return watch.seconds / (time.perf_counter() - started)

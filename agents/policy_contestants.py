@@ -172,8 +172,14 @@ CONTESTANTS: dict[str, Contestant] = {
     "policy-plain": replace(
         policy("policy, f as a whole", following(composite=False), group="policy", composite=False), needs="policy"
     ),
-    "true": guess("true gradient, same steps, known part exact", truth, group="reference"),
-    "true-plain": guess("true gradient, same steps, f as a whole", true_whole, group="reference", composite=False),
+    "true": guess("true gradient, same steps, known part exact", truth, group="reference", refresh_distance=0.0),
+    "true-plain": guess(
+        "true gradient, same steps, f as a whole",
+        true_whole,
+        group="reference",
+        composite=False,
+        refresh_distance=0.0,
+    ),
     **{name: core.CONTESTANTS[name] for name in (*_BASELINES, "cma-es")},
     **{f"{name}+known": _with_known(name) for name in _BASELINES},
     "belief+known": Contestant(

@@ -53,8 +53,8 @@ class SlopeField(nn.Module):
 class FirstConv2d(nn.Conv2d):
     """A convolution 5 x 5 of stride 2 and padding 2 of images with one channel, whose gradient in the image is quick.
 
-    It is computed as one of stride 1 over the four images that every second pixel makes, with the same weights: 3 x 3
-    of them, and a sixth row and column of zeros. The gradient through a stride takes 4 times as long.
+    Where that is wanted it is computed as one of stride 1 over the four images that every second pixel makes, with the
+    same weights: 3 x 3 of them, and a sixth row and column of zeros. Gradients through a stride take 4 times as long.
     """
 
     def __init__(self, channels: int) -> None:
@@ -62,6 +62,8 @@ class FirstConv2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, channels, H / 2, W / 2), rounded up."""
+        if not images.requires_grad:
+            return super().forward(images)
         height, width = images.shape[2:]
         even = F.pad(images, (0, width % 2, 0, height % 2))
         weight = F.pixel_unshuffle(F.pad(self.weight, (0, 1, 0, 1)), 2)

@@ -91,8 +91,8 @@ def prepare(args: TrainArgs, folder: Path) -> Run:
     """
     check(args)
     device = resolve_device(args.device)
-    torch.set_num_threads(args.threads)
     preset = preset_of(args)
+    torch.set_num_threads(preset.threads)
     settings = environment_settings(args, preset)
     env = build_env(while_training(settings, preset), preset.num_envs, preset.scale_rewards, device)
     most_steps = preset.total_queries // 2 + preset.num_envs

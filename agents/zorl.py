@@ -8,12 +8,13 @@ SB3 then updates actor and critic from the replay buffer (line 16) as it always 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 
@@ -46,26 +47,28 @@ class ZOSAC(MovedAlong, SAC):
     """SAC (Haarnoja et al. 2018) for Algorithm 2."""
 
 
-class DirectionNoise(ActionNoise):
+class DirectionNoise(VectorizedActionNoise):
     """Exploration noise ~ N(0, sigma^2 I / d): `sigma` is about its length relative to the unit action's.
 
-    SB3 deep-copies the noise once a row; each copy draws from a stream of its own.
+    One draw serves all rows: SB3's own copies of a noise, one a row, take longer than a thousand rows' evaluations.
 
     Args:
         sigma: 1-2 explores well; sqrt(d) is the paper's N(0, I).
         dim: d.
         rng: Where the noise comes from.
+        rows: How many environments act at once.
     """
 
-    def __init__(self, sigma: float, dim: int, rng: np.random.Generator) -> None:
-        super().__init__()
+    def __init__(self, sigma: float, dim: int, rng: np.random.Generator, rows: int = 1) -> None:
         self.sigma = sigma
         self.dim = dim
         self.rng = rng
+        self.n_envs = rows
+
+    def reset(self, indices: Iterable[int] | None = None) -> None:
+        """Nothing: draws do not depend on each other."""
 
     def __call__(self) -> np.ndarray:
-        """One draw, (d,)."""
-        return (self.sigma / np.sqrt(self.dim) * self.rng.standard_normal(self.dim)).astype(np.float32)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> DirectionNoise:
-        return DirectionNoise(self.sigma, self.dim, self.rng.spawn(1)[0])
+        """One draw, (rows, d)."""
+        draws = self.rng.standard_normal((self.n_envs, self.dim))
+        return (self.sigma / np.sqrt(self.dim) * draws).astype(np.float32)

@@ -172,6 +172,7 @@ def test_the_first_convolution_is_one_of_stride_2(height: int, width: int) -> No
     images = torch.randn(2, 1, height, width, generator=make_generator(2))
     expected = torch.nn.functional.conv2d(images, layer.weight, layer.bias, stride=2, padding=2)
     torch.testing.assert_close(layer(images), expected)
+    torch.testing.assert_close(layer(images.requires_grad_()), expected)
 
 
 def test_h_of_a_large_image_is_the_mean_over_moves_by_a_pixel() -> None:

@@ -102,6 +102,21 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Starts:
+    """What `Family.initial` may be where the starts of many rows are made faster together than one by one.
+
+    Attributes:
+        make: Instances int64 (b,) and one generator a row -> starts (b, d); row i does not depend on the others.
+    """
+
+    make: Callable[[Tensor, Generators], Tensor]
+
+    def __call__(self, instance: int, generator: torch.Generator) -> Tensor:
+        """One start (d,)."""
+        return self.make(torch.tensor([instance], device=generator.device), [generator])[0]
+
+
+@dataclass(frozen=True)
 class Family:
     """Problems of one kind and dimension, evaluated together: e.g. the attack on each of 50 images.
 
@@ -112,7 +127,7 @@ class Family:
         dim: d, the same for all.
         size: How many instances there are.
         fun: Points (b, m, d) and the instance of each of the b rows, int64 (b,) -> values (b, m).
-        initial: Instance and generator -> one start (d,).
+        initial: Instance and generator -> one start (d,); see also `Starts`.
         gradient: x (b, d), instances (b,) -> gradients (b, d), for diagnostics only. None if unknown.
         measure: x (b, d), instances (b,) -> named numbers (b,) that tell how good x is, e.g. the distortion of an
             attack; for reports only, never counted. None if f says it all.
@@ -135,6 +150,12 @@ class Family:
     shape: tuple[int, ...] | None = None
     dtype: torch.dtype = torch.float64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def starts(self, instances: Tensor, generators: Generators) -> Tensor:
+        """The starts of b rows, each of its instance, int64 (b,), drawn from its generator; (b, d)."""
+        if isinstance(self.initial, Starts):
+            return self.initial.make(instances, generators)
+        return torch.stack([self.initial(i, g) for i, g in zip(instances.tolist(), generators, strict=True)])
 
 
 class Estimate(NamedTuple):

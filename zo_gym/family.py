@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from zo_gym.base import Family, Known, Problem
+from zo_gym.base import Family, Known, Problem, Starts
 from zo_gym.checks import check_integer
 
 
@@ -52,7 +52,7 @@ def subset(family: Family, instances: Sequence[int]) -> Family:
         family,
         size=len(chosen),
         fun=lambda points, rows: family.fun(points, index[rows]),
-        initial=lambda instance, generator: family.initial(chosen[instance], generator),
+        initial=Starts(lambda rows, generators: family.starts(index[rows], generators)),
         gradient=None if gradient is None else lambda x, rows: gradient(x, index[rows]),
         measure=None if measure is None else lambda x, rows: measure(x, index[rows]),
         known=None if family.known is None else renumbered(family.known, index),

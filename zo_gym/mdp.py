@@ -64,12 +64,12 @@ def initial(
     if isinstance(problem, Family):
         if instances is None:
             instances = [int(torch.randint(problem.size, (), generator=g, device=g.device)) for g in generators]
-        oracle.restart(rows, generators, torch.tensor(instances, device=problem.device))
-        starts = [problem.initial(i, g) for i, g in zip(instances, generators, strict=True)]
+        faced = torch.tensor(instances, device=problem.device)
+        oracle.restart(rows, generators, faced)
+        x = problem.starts(faced, generators)  # (b, d)
     else:
         oracle.restart(rows, generators)
-        starts = [problem.initial(g) for g in generators]
-    x = torch.stack(starts)  # (b, d)
+        x = torch.stack([problem.initial(g) for g in generators])
     fx = oracle(x[:, None, :], rows)[:, 0]
     return _start(mdp, x, fx)
 

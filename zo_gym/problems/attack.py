@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zo_gym.base import Family, Objective, Problem
+from zo_gym.base import Family, Generators, Objective, Problem, Starts
 from zo_gym.checks import check_at_least, check_flag, check_integer
 from zo_gym.family import member
 from zo_gym.problems.augment import distorted
@@ -28,7 +28,7 @@ from zo_gym.problems.convnet import CLASSES, classifier
 from zo_gym.problems.penalty import NORMS, penalty
 from zo_gym.problems.victim import VICTIMS, Victim, load_victim
 from zo_gym.registry import lookup
-from zo_gym.rng import make_generator
+from zo_gym.rng import make_generator, normal
 
 SPLITS: dict[str, tuple[int, int | None]] = {
     "train": (0, 50),
@@ -157,7 +157,7 @@ def attack_on(
     family = _family(f"{victim}_attack", (source.recipe.side,) * 2, logits, images, labels, targets, weight, distortion)
     family = replace(family, known=penalty(norm, weight, images))
     if share > 0:
-        family = replace(family, initial=_exploring(family.initial, images, source.recipe.side, share))
+        family = replace(family, initial=Starts(_exploring(family, images, source.recipe.side, share)))
 
     def predict(x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -220,16 +220,16 @@ def _family(
             loss, distance = terms(x, instances)
         return {"margin": loss, "distortion": distance, "success": (loss == 0).to(loss)}
 
-    def initial(instance: int, generator: torch.Generator) -> Tensor:  # x0 + 1e-4 N(0, I)
-        noise = torch.randn(images.shape[1], generator=generator, dtype=torch.float64, device=generator.device)
-        return images[instance] + _START_STD * noise.to(images)
+    def starts(instances: Tensor, generators: Generators) -> Tensor:  # x0 + 1e-4 N(0, I)
+        noise = normal(generators, images.shape[1:], like=images.new_empty(0, dtype=torch.float64))
+        return images[instances] + _START_STD * noise.to(images)
 
     return Family(
         name=name,
         dim=images.shape[1],
         size=len(images),
         fun=fun,
-        initial=initial,
+        initial=Starts(starts),
         gradient=gradient,
         measure=measure,
         context=torch.nn.functional.one_hot(labels if targets is None else targets, CLASSES).to(images),
@@ -239,18 +239,19 @@ def _family(
     )
 
 
-def _exploring(
-    plain: Callable[[int, torch.Generator], Tensor], images: Tensor, side: int, share: float
-) -> Callable[[int, torch.Generator], Tensor]:
+def _exploring(plain: Family, images: Tensor, side: int, share: float) -> Callable[[Tensor, Generators], Tensor]:
     """Starts of which this share is at distorted copies."""
 
-    def initial(instance: int, generator: torch.Generator) -> Tensor:
-        start = plain(instance, generator)
-        if torch.rand((), generator=generator, device=generator.device) >= share:
-            return start
-        return start - images[instance] + distorted(images[instance], side, generator)
+    def make(instances: Tensor, generators: Generators) -> Tensor:
+        starts = plain.starts(instances, generators)
+        draws = torch.stack([torch.rand(6, generator=g, device=g.device) for g in generators])
+        away = (draws[:, 0] < share).nonzero().squeeze(1)
+        if not len(away):
+            return starts
+        at = images[instances[away]]
+        return starts.index_copy(0, away, starts[away] - at + distorted(at, side, draws[away, 1:]))
 
-    return initial
+    return make
 
 
 def _aim(targeted: bool, target: int | None) -> Callable[[Tensor], Tensor]:

@@ -115,9 +115,7 @@ def combine(at: Posterior, slopes: Slopes, weights: Tensor) -> Tensor:
     """C w for w (B, r) -> (B, d)."""
     bent = weights * at.bent
     return (
-        combined(weights * at.straight, slopes.axes)
-        + combined(bent, slopes.points)
-        - bent.sum(1, keepdim=True) * at.x
+        combined(weights * at.straight, slopes.axes) + combined(bent, slopes.points) - bent.sum(1, keepdim=True) * at.x
     )
 
 
