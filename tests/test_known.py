@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problems import make_family
+from zo_gym.problems.augment import distorted
 from zo_gym.problems.penalty import NORMS, penalty
 from zo_gym.rng import make_generator
 from zo_gym.rollout import rollout
@@ -181,3 +184,30 @@ def test_exploring_starts_are_other_pictures_of_the_same_attack() -> None:
         assert start.max().item() < 1.01
     points = randn(4, 2, 64)
     assert torch.equal(moved.fun(points, torch.arange(4)), plain.fun(points, torch.arange(4)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_starts_made_together_are_those_made_one_by_one(share: float) -> None:
+    family = make_family("digits_attack", size=4, exploring=share)
+    instances = torch.tensor([3, 0, 0, 2, 1])
+    together = family.starts(instances, [make_generator(seed) for seed in range(5)])
+    for row, instance in enumerate(instances.tolist()):
+        assert torch.equal(together[row], family.initial(instance, make_generator(row)))
+
+
+def test_a_distorted_copy_is_the_image_turned_resized_and_moved() -> None:
+    side = 25  # the farthest shift, 0.12 of it, is three pixels
+    image = randn(1, side * side)
+    still, moved = distorted(image.expand(2, -1), side, torch.tensor([[0.5] * 5, [0.5, 0.5, 0.5, 1.0, 0.0]]))
+    torch.testing.assert_close(still, image[0])
+    expected = torch.zeros(side, side, dtype=image.dtype)
+    expected[3:, :-3] = image.view(side, side)[:-3, 3:]  # to the left and down
+    torch.testing.assert_close(moved.view(side, side), expected)
+    # A line of ten pixels from the middle to the right, turned by pi / 8, then a fifth longer across.
+    line = torch.zeros(side, side)
+    line[12, 12:23] = 1.0
+    (turned,) = distorted(line.view(1, -1), side, torch.tensor([[1.0, 1.0, 0.5, 0.5, 0.5]]))
+    rows, columns = turned.view(side, side).nonzero(as_tuple=True)
+    end = columns.argmax()
+    assert int(columns[end]) - 12 == pytest.approx(10 * 1.2 * math.cos(math.pi / 8), abs=1.5)
+    assert abs(int(rows[end]) - 12) == pytest.approx(10 * math.sin(math.pi / 8), abs=1.5)

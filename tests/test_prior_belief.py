@@ -17,8 +17,9 @@ from zo_gym.oracle import Oracle
 from zo_gym.rng import make_generator
 from zo_gym.rollout import Moment, rollout
 from zo_gym.samplers import belief, prior_belief
+from zo_gym.samplers.guided_state import Guided
 from zo_gym.samplers.hybrid import Field
-from zo_gym.samplers.prior_belief import LEAST, PERIOD, Guided
+from zo_gym.samplers.trust import LEAST, PERIOD
 from zo_gym.updates import adaptive, diminishing
 
 D, ROWS, RANK = 40, 10, 48

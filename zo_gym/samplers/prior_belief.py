@@ -11,7 +11,6 @@ the isotropic process in the coordinates sqrt(w) x.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ from zo_gym.rng import normal
 from zo_gym.rows import leaves, with_leaves
 from zo_gym.samplers import gradient_process
 from zo_gym.samplers.gradient_process import (
-    Belief,
     Posterior,
     combine,
     first_amplitude,
@@ -31,84 +29,20 @@ from zo_gym.samplers.gradient_process import (
     likely_amplitude,
     no_belief,
     posterior,
-    relative_noise,
     solve,
     times_covariance,
 )
+from zo_gym.samplers.guided_state import Guided, Move, kappa_of, mixed, moved_on, noise_of, remembered
 from zo_gym.samplers.hybrid import Field
-from zo_gym.samplers.slope_window import remember
 from zo_gym.samplers.spread import spread
+from zo_gym.samplers.trust import ALONE, explores, given_up, looks, owed, taken_up
 
 RANK = 32
 """Slopes remembered by default; a learned guess needs few, and old ones are of another place."""
-FADE, PRIOR = 0.97, 0.03
-"""Weight in kappa of a slope relative to the one after it, and of an average one that says kappa = 1."""
 REACH = 10.0
 """As of `zo_gym.samplers.gradient_process`: what a guess leaves over changes more slowly than the gradient itself."""
-NUGGET, BEND, LONG = 1e-3, 0.15, 1.0
-"""Variance in units of a of what a slope tells beside r in its middle: of every slope; and what is added for one that
-was measured over an interval of length LONG or more, since f bends; for shorter ones with the fourth power of that."""
 FLAT = 1e-5
 """An unknown part that is no farther than this above the least that it can be has no slope."""
-ALONE = 25
-"""Steps after which every one probes first."""
-LEAST = 0.1
-"""Of steps, the share that probes where least is known at the least."""
-MEMORY, GRACE, SHUT = 0.9, 4, 0.1
-"""The gate: weight of the past in its means, steps before it may shut, the share explained below which it does."""
-PERIOD, OPEN = 10, 4.0
-"""Steps without the guess between two looks at it; squared slope along it, over that along a random direction, above
-which it is taken up again."""
-
-
-class Move(NamedTuple):
-    """What a step tried."""
-
-    start: Tensor
-    """(B, d)."""
-    trial: Tensor
-    """(B, d); 0: there was none."""
-    change: Tensor
-    """Of the part of f that the belief is about, (B,)."""
-    valid: Tensor
-    """Does that tell a slope? (B,) bool."""
-    kept: Tensor
-    """(B,) bool."""
-
-
-class Guided(NamedTuple):
-    """What a row carries."""
-
-    instance: Tensor
-    """int64 (B,)."""
-    on: Tensor
-    """Is the guess in use? (B,) bool."""
-    belief: Belief
-    """Of r, in the coordinates sqrt(w) x."""
-    guesses: Tensor
-    """What h said of each remembered slope, (B, r)."""
-    roots: Tensor
-    """sqrt(w), (B, d)."""
-    guess: Tensor
-    """h where it was asked last, (B, d)."""
-    asked: Tensor
-    """And where that was, (B, d); infinite before."""
-    mean: Tensor
-    """The belief about grad f at x, (B, d)."""
-    move: Move
-    """The last one, not remembered yet: what the guess says of it is known where it has led."""
-    level: Tensor
-    """The unknown part of f at x above the least that it can be, (B,); infinite where that is not known."""
-    along: Tensor
-    """Running means of squared slopes along moves, and of what the guess leaves of them unexplained, (B, 2)."""
-    random: Tensor
-    """Running mean of squared slopes along random directions, (B,)."""
-    debt: Tensor
-    """When it is 1, the next step probes, (B,)."""
-    stuck: Tensor
-    """Has the last step not moved? (B,) bool."""
-    clock: Tensor
-    """Steps since the gate moved, int64 (B,)."""
 
 
 def prior_belief(
@@ -195,12 +129,12 @@ def prior_belief(
         midway = (state.guess + here) / 2
         if not move.kept.all():
             midway = torch.where(move.kept.unsqueeze(1), midway, field(move.start + move.trial / 2, state.instance))
-        state, at = believe(_moved(state, midway)._replace(guess=here, asked=asked), x)
+        state, at = believe(moved_on(state, midway)._replace(guess=here, asked=asked), x)
         if not wants(state).any():
             return x.new_zeros(len(x), q, x.shape[1]), state
         steepest = state.mean if known is None else known.subgradient(x, state.mean, state.instance)
         first = -sharpen(steepest, p)
-        elsewhere = _explores(state) | (steepest == 0).all(1)
+        elsewhere = explores(state) | (steepest == 0).all(1)
         if elsewhere.any():
             rows = elsewhere.nonzero().squeeze(1)
             drawn = normal([generators[i] for i in rows.tolist()], (1, x.shape[1]), like=x)
@@ -221,10 +155,10 @@ def prior_belief(
         return guess, asked
 
     def believe(state: Guided, x: Tensor) -> tuple[Guided, Posterior]:
-        kappa = _kappa(state)
+        kappa = kappa_of(state)
         residuals = torch.where(state.belief.slopes.full, state.belief.slopes.values - kappa * state.guesses, 0.0)
         state = state._replace(belief=first_amplitude(state.belief, residuals))
-        noise = _noise(state, variance)
+        noise = noise_of(state, variance)
         reach = torch.where(state.on, REACH, gradient_process.REACH).to(x).unsqueeze(1)
         at = posterior(state.belief.slopes, state.roots * x, noise, mu, reach)
         weights = solve(at, residuals)
@@ -236,18 +170,18 @@ def prior_belief(
         return state._replace(mean=mean, belief=state.belief._replace(amplitude=amplitude)), at
 
     def wants(state: State) -> Tensor:
-        return (_explores(state) | (state.clock >= ALONE)).long() + _looks(state).long()
+        return (explores(state) | (state.clock >= ALONE)).long() + looks(state).long()
 
     def refine(state: State, x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         slopes = estimate.slopes
         if slopes.shape[1]:
             random = torch.where(
-                _explores(state) & (state.level > FLAT), _mixed(state.random, slopes[:, 0]), state.random
+                explores(state) & (state.level > FLAT), mixed(state.random, slopes[:, 0]), state.random
             )
             state = state._replace(random=random)
             for i in range(directions.shape[1]):
                 valid = (state.level > FLAT) & (state.level + mu * slopes[:, i] > FLAT)
-                state = _remember(state, state.guess, x, mu * directions[:, i], mu * slopes[:, i], valid)
+                state = remembered(state, state.guess, x, mu * directions[:, i], mu * slopes[:, i], valid)
             state, _ = believe(state, x)
         return state.mean, state
 
@@ -271,24 +205,20 @@ def prior_belief(
             belief=heard(state.belief, step.echo),
             move=Move(start, step.trial, change, (before > FLAT) & (end > FLAT), stays),
             level=after,
-            debt=_owed(state),
+            debt=owed(state),
             stuck=(step.trial == 0).all(1),
             clock=state.clock + 1,
         )
         return _gated(state, step) if gate else state
 
     def _gated(state: Guided, step: Step) -> Guided:
-        leaves_it = state.on & (state.clock > GRACE) & (_explained(state) < SHUT)
-        slopes = step.estimate.slopes
-        useful = torch.zeros_like(leaves_it)
-        if slopes.shape[1] > 1:
-            useful = ~state.on & (slopes[:, 1].square() > OPEN * state.random)
-        moved = leaves_it | useful
-        if not moved.any():
+        useful = taken_up(state, step.estimate.slopes)
+        changed = given_up(state) | useful
+        if not changed.any():
             return state
         x = step.iterate.x
         roots = torch.where(useful.unsqueeze(1), spread(state.guess, shape).sqrt(), 1.0)
-        return _chosen(moved, begin(x, state.instance, useful, roots, state.level), state)
+        return _chosen(changed, begin(x, state.instance, useful, roots, state.level), state)
 
     return Sampler(init, sample, observe, refine=refine, wants=wants)
 
@@ -300,89 +230,5 @@ def _chosen(rows: Tensor, there: Guided, here: Guided) -> Guided:
     return merged
 
 
-def _explores(state: Guided) -> Tensor:
-    """Does this step probe where least is known? (B,) bool."""
-    return ~state.on | _due(state) | state.stuck
-
-
-def _due(state: Guided) -> Tensor:
-    """Is a probe owed? (B,) bool. Ten tenths may add up to less than 1."""
-    return state.debt > 1 - LEAST / 2
-
-
-def _looks(state: Guided) -> Tensor:
-    """Does this step probe along the guess that is not in use? (B,) bool."""
-    return ~state.on & (state.clock % PERIOD == PERIOD - 1)
-
-
-def _explained(state: Guided) -> Tensor:
-    """The share of slopes that the guess explains, from 0 to 1, (B,); 1 before any was measured."""
-    measured, missed = state.along.unbind(1)
-    tiny = torch.finfo(measured.dtype).tiny
-    return torch.where(measured > tiny, 1 - missed / measured.clamp_min(tiny), 1.0).clamp_min(0.0)
-
-
-def _owed(state: Guided) -> Tensor:
-    """The debt after a step, (B,): a probe pays it off, steps without one add to it."""
-    d, size = state.guess.shape[1], state.guesses.shape[1]
-    whole = d * state.random  # |grad f|^2, as random directions show it
-    lacks = torch.where(whole > 0, 1 - state.mean.square().sum(1) / whole.clamp_min(torch.finfo(whole.dtype).tiny), 0.0)
-    rate = (min(1.0, size / d) * lacks).clamp_min(LEAST)
-    return torch.where(_due(state), state.debt - 1, state.debt + rate)
-
-
-def _mixed(mean: Tensor, slope: Tensor) -> Tensor:
-    """The running mean of squares that has heard of this one, too."""
-    return torch.where(mean == 0, slope.square(), MEMORY * mean + (1 - MEMORY) * slope.square())
-
-
 def _known_at(known: Known, x: Tensor, instances: Tensor) -> Tensor:
     return known.value(x.unsqueeze(1), instances).squeeze(1)
-
-
-def _moved(state: Guided, guess: Tensor) -> Guided:
-    """The state that knows what the last move told; guess: h in its middle, (B, d)."""
-    move = state.move
-    length = torch.linalg.vector_norm(move.trial, dim=1)
-    valid = move.valid & (length > 0)
-    length = torch.where(valid, length, 1.0)
-    slope, said = move.change / length, (guess * move.trial).sum(1) / length
-    missed = slope - _kappa(state).squeeze(1) * said
-    along = _mixed(state.along, torch.stack([slope, missed], dim=1))
-    counts = valid & state.on & state.belief.slopes.full.any(1)  # before the first slope kappa is anything
-    state = state._replace(along=torch.where(counts.unsqueeze(1), along, state.along))
-    return _remember(state, guess, move.start, move.trial, move.change, valid)
-
-
-def _remember(state: Guided, guess: Tensor, point: Tensor, interval: Tensor, change: Tensor, valid: Tensor) -> Guided:
-    """The state with one more slope: f changed by `change` (B,) over the interval (B, d) from the point (B, d)."""
-    slopes = state.belief.slopes
-    length = torch.linalg.vector_norm(state.roots * interval, dim=1)
-    valid = valid & (length > 0)
-    said = (guess * interval).sum(1) / torch.where(valid, length, 1.0)
-    rows = torch.arange(len(point), device=point.device)
-    place = slopes.told % slopes.values.shape[1]
-    guesses = state.guesses.index_put((rows, place), torch.where(valid, said, state.guesses[rows, place]))
-    slopes = remember(slopes, state.roots * point, state.roots * interval, change, valid)
-    return state._replace(belief=state.belief._replace(slopes=slopes), guesses=guesses)
-
-
-def _kappa(state: Guided) -> Tensor:
-    """The factor of h, (B, 1): least squares over the remembered slopes, recent ones first, and one that says 1."""
-    slopes = state.belief.slopes
-    size = slopes.values.shape[1]
-    place = torch.arange(size, device=slopes.told.device)
-    age = (slopes.told.unsqueeze(1) - 1 - place) % size
-    weight = torch.where(slopes.full, FADE**age, 0.0)
-    squares = state.guesses.square()
-    prior = PRIOR * squares.sum(1) / slopes.full.sum(1).clamp_min(1)
-    above = (weight * state.guesses * slopes.values).sum(1) + prior
-    below = (weight * squares).sum(1) + prior
-    kappa = torch.where(below > 0, above / below.clamp_min(torch.finfo(below.dtype).tiny), 1.0)
-    return torch.where(state.on, kappa, 0.0).unsqueeze(1)
-
-
-def _noise(state: Guided, variance: float | None) -> Tensor:
-    """D / a, (B, r)."""
-    bend = BEND * (state.belief.slopes.lengths / LONG).pow(4).clamp_max(1.0)
-    return relative_noise(state.belief, variance) + torch.where(state.on.unsqueeze(1), NUGGET + bend, 0.0)
