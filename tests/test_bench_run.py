@@ -270,8 +270,9 @@ def test_an_attack_is_repeated_along_other_directions(tmp_path: Path, monkeypatc
     sizes = {"test": 2, "tuning": 1, "train": 1, "validation": 1}
     task = Task("digits_attack", "attack", sizes, budget=60, repeats=2)
     monkeypatch.setitem(TABLE.all_tasks(), task.name, task)
-    first, second = jobs_of(TABLE, [task.name], ["zo-sgd", "rand-ada"], tmp_path)
-    assert first == [Job(task.name, "zo-sgd"), Job(task.name, "rand-ada", (0, 1)), Job(task.name, "rand-ada", (2, 3))]
+    monkeypatch.setitem(CONTESTANTS, "untuned", Contestant("untuned", "control", own("rand-ada")))
+    first, second = jobs_of(TABLE, [task.name], ["zo-sgd", "untuned"], tmp_path)
+    assert first == [Job(task.name, "zo-sgd"), Job(task.name, "untuned", (0, 1)), Job(task.name, "untuned", (2, 3))]
     assert second == [Job(task.name, "zo-sgd", (0, 1)), Job(task.name, "zo-sgd", (2, 3))]
     run(tmp_path, [task.name], ["zo-sgd"])
     one, other = load_all(tmp_path, task.name, "zo-sgd")

@@ -46,7 +46,7 @@ def no_slopes(x: Tensor, size: int) -> Slopes:
     flat, table = x.new_zeros(b, size), x.new_zeros(b, size, size)
     count = torch.zeros(b, dtype=torch.int64, device=x.device)
     places = x.new_zeros(b, size, d)
-    return Slopes(x, places, places, flat, flat, flat, flat, table, table, table, count)
+    return Slopes(x.clone(), places, places, flat, flat, flat, flat, table, table, table, count)
 
 
 def dots(matrix: Tensor, vector: Tensor) -> Tensor:
