@@ -191,7 +191,7 @@ def measure_all(args: SpeedArgs) -> list[Figure]:
     for count in (50, 1024):
         share = training_share(problem, count, 20)
         add(
-            f"training a policy on {problem}, {count} rows: share of time in f and networks",
+            f"training a policy on {problem}, {count} rows: share of time in f and updates",
             np.array([share() for _ in range(few)]),
             ">= 0.80",
         )

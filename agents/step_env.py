@@ -11,7 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from agents.guides import SHARPNESS
+from agents.guides import LEARNING_RATE, REFRESH, SHARPNESS
 from agents.pilot import MOST, NUM_FEATURES, STEPS, Flight, features, steered
 from zo_gym.base import Family, Iterate, State
 from zo_gym.checks import check_integer
@@ -60,6 +60,7 @@ class StepSizeVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             shape=family.shape,
             smoothing=smoothing,
             sharpness=SHARPNESS,
+            refresh_distance=REFRESH * LEARNING_RATE,  # as it is followed later
             gate=False,
         )
         self.method = Method(sampler, span, steered(None), 2)
@@ -118,10 +119,8 @@ class StepSizeVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self.num_envs * cost(self.method.estimator, 1, self.family.dim)
 
     def _begin(self) -> None:
-        instances = self.instances.tolist()
         self.oracle.restart(np.arange(self.num_envs), self._generators, self.instances)
-        starts = [self.family.initial(i, g) for i, g in zip(instances, self._generators, strict=True)]
-        x = torch.stack(starts)
+        x = self.family.starts(self.instances, self._generators)
         self._iterate = begin(x, self.oracle(x[:, None, :])[:, 0], self.method.update)
         self._memory = self.method.sampler.init(x)
         self._moves = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from agents.bundle import Policy, load_policy
-from agents.guides import LEARNING_RATE, SHARPNESS, field_of, follow, steps
+from agents.guides import LEARNING_RATE, REFRESH, SHARPNESS, field_of, follow, steps
 from zo_gym.base import Known
 from zo_gym.methods import Method
 from zo_gym.registry import lookup
@@ -90,4 +90,5 @@ def method(
         shape=policy.config.shape,
         sharpness=sharpness,
         update=steps(learning_rate, sharpness),
+        refresh_distance=REFRESH * learning_rate,
     )
