@@ -260,11 +260,17 @@ def run_training(args: TrainArgs) -> Path:
         config = {"args": asdict(args), "preset": asdict(run.preset), "environment": run.settings, **provenance()}
         write_json(folder / "config.json", config)
     print(f"Run folder: {folder}   (watch it: tensorboard --logdir {args.logdir})")
-    interrupted, metrics = learn(run, episodes)
+    try:
+        interrupted, metrics = learn(run, episodes)
+        if not interrupted:
+            finish(run, metrics, time.perf_counter() - started)
+    except KeyboardInterrupt:  # in what follows the last query
+        if not (folder / "checkpoint.pt").is_file():
+            raise
+        interrupted = True
     if interrupted:
         print(f"\nInterrupted; everything is saved. Go on with: python train.py --resume {folder}")
         return folder
-    finish(run, metrics, time.perf_counter() - started)
     print(f"Saved policy and results in {folder}. Look closer: python evaluate.py {folder}")
     return folder
 

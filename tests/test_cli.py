@@ -227,6 +227,21 @@ def test_an_interrupted_and_resumed_run_ends_with_the_same_policy(both: tuple[di
         assert resumed["result"][name] == alone["result"][name]
 
 
+def test_ctrl_c_in_the_comparison_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "compare", stop)
+        folder = run_training(tiny(tmp_path, eval_seeds=1))
+    assert f"python train.py --resume {folder}" in capsys.readouterr().out
+    assert not (folder / "result.json").exists()
+    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    assert (folder / "result.json").exists()
+
+
 def test_an_interrupted_and_resumed_run_reports_the_same_episodes(
     both: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
