@@ -10,9 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from agents.build import DIRECTIONAL
 from agents.bundle import Policy, new_policy
-from agents.curves import Curves, problem_of, run_method, run_policy, tuned_zo_sgd
-from zo_gym.base import Family
+from agents.curves import Curves, problem_of, run_followed, run_method, run_policy, tuned_zo_sgd
+from zo_gym.base import Family, Problem
 from zo_gym.problems import FAMILIES
 
 FIRST_TEST_SEED, FIRST_TUNING_SEED, TUNING_RUNS = 1_000_000, 2_000_000, 3
@@ -25,24 +26,63 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
     All start from the same points, spend the same queries, and explore with the same noise; the first two share the
     gate too. The policy's training queries are not part of its curve: the table says how many they were. Of a
     registered family of problems, training and tuning see the split "train"; what is compared is "test".
+
+    A policy of slopes that was trained on a family is also followed as the policies that ship are, behind a belief
+    (`agents.guides.follow`), and so is the untrained network; there the known part of f is exact, for ZO-SGD too.
     """
-    sigma = policy.config.exploration
     known = problem_of(settings)  # built once: reading a data set can take longer than a run
     problem = problem_of(held_out(settings)) if isinstance(known, Family) else known
     training = {**settings, "problem": known, "problem_options": None}
     settings = {**settings, "problem": problem, "problem_options": None}
-    watched = {**settings, "diagnostics": problem.gradient is not None}
-    learning_rate, update = settings["learning_rate"], settings["update"]
     untrained = new_policy(policy.config, policy.device, seed=FIRST_TEST_SEED)
-    tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS)
-    eta, _ = tuned_zo_sgd(training, tuning)
+    learning_rate, update = settings["learning_rate"], settings["update"]
     control = {"method": "rand-ada", "update": update, "learning_rate": learning_rate}
+    random = run_method(f"random, {update} (control)", settings, seeds, **control)
+    if is_guide(policy, problem):
+        followed = [
+            run_followed("trained policy + belief", settings, policy, seeds),
+            run_followed("untrained + belief (control)", settings, untrained, seeds),
+        ]
+        exact = (
+            [] if problem.known is None else [_zo_sgd("ZO-SGD, known part", training, settings, seeds, composite=True)]
+        )
+        return [
+            *followed,
+            _bare("trained policy alone", settings, policy, seeds),
+            random,
+            *exact,
+            _zo_sgd("ZO-SGD", training, settings, seeds),
+        ]
     return [
-        run_policy("trained policy", watched, policy, seeds, sigma, FIRST_TEST_SEED),
-        run_policy("untrained (control)", watched, untrained, seeds, sigma, FIRST_TEST_SEED),
-        run_method(f"random, {update} (control)", settings, seeds, **control),
-        run_method(f"ZO-SGD, tuned eta {eta:.3g}", settings, seeds, method="zo-sgd", learning_rate=eta),
+        _bare("trained policy", settings, policy, seeds),
+        _bare("untrained (control)", settings, untrained, seeds),
+        random,
+        _zo_sgd("ZO-SGD", training, settings, seeds),
     ]
+
+
+def is_guide(policy: Policy, problem: Problem | Family) -> bool:
+    """Is the policy a guess of the gradient for any problem of a family, from x and the context?"""
+    return (
+        isinstance(problem, Family)
+        and policy.config.network == DIRECTIONAL
+        and policy.config.environment["observation"] in ("x", "context")
+    )
+
+
+def _bare(name: str, settings: Mapping[str, Any], policy: Policy, seeds: Sequence[int]) -> Curves:
+    """In the environment, as it was trained."""
+    watched = {**settings, "diagnostics": settings["problem"].gradient is not None}
+    return run_policy(name, watched, policy, seeds, policy.config.exploration, FIRST_TEST_SEED)
+
+
+def _zo_sgd(
+    name: str, training: Mapping[str, Any], settings: Mapping[str, Any], seeds: Sequence[int], **options: Any
+) -> Curves:
+    """With the best eta on the training problem, from other starts."""
+    tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS)
+    eta, _ = tuned_zo_sgd(training, tuning, **options)
+    return run_method(f"{name}, tuned eta {eta:.3g}", settings, seeds, method="zo-sgd", learning_rate=eta, **options)
 
 
 def held_out(settings: Mapping[str, Any]) -> dict[str, Any]:

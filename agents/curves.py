@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from agents.bundle import Policy
+from agents.guides import field_of, follow
 from zo_gym.base import Family, ObjectiveError, Problem
 from zo_gym.bench.records import grid_of, on_grid
 from zo_gym.env import ZOSamplingEnv
-from zo_gym.family import member
+from zo_gym.family import copies, member, subset
 from zo_gym.minimize import minimize
+from zo_gym.oracle import Oracle
 from zo_gym.problems.resolve import as_problem_or_family
+from zo_gym.rng import make_generator
+from zo_gym.rollout import rollout
 from zo_gym.vector_env import ZOSamplingVectorEnv
 
 Act = Callable[[np.ndarray], np.ndarray]
@@ -78,6 +83,39 @@ def run_policy(
     return Curves(name, grid, best, None if np.isnan(cosine[:, 1:]).all() else cosine, spent)
 
 
+def run_followed(name: str, settings: Mapping[str, Any], policy: Policy, seeds: Sequence[int]) -> Curves:
+    """The policy's guess behind the belief (`agents.guides.follow`) from the very starts that `run_policy` gets.
+
+    All seeds in one batch. What is known of f without a query is taken exactly.
+    """
+    env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
+    env.reset(seed=list(seeds))
+    s, problem, rows = env.mdp.settings, env.mdp.problem, len(seeds)
+    family = subset(problem, env.oracle.instances.tolist()) if isinstance(problem, Family) else copies(problem, rows)
+    noise, directions = (
+        [
+            make_generator(int(np.random.SeedSequence([kind, seed]).generate_state(1)[0]), family.device)
+            for seed in seeds
+        ]
+        for kind in (0, 1)
+    )
+    oracle = Oracle(family, rows, budget=s.budget, noise_std=s.noise_std, generators=noise, on_failure=s.on_failure)
+    moments = rollout(
+        oracle,
+        follow(field_of(policy, family.context), rows, family.known, shape=family.shape),
+        env.x,
+        directions,
+        smoothing=s.smoothing,
+        composite=family.known is not None,
+        reevaluate=s.reevaluate,
+    )
+    trace = [(moment.queries, moment.iterate.best_f.cpu().numpy()) for moment in moments]
+    queries, best = (np.stack(column, axis=1) for column in zip(*trace, strict=True))
+    grid = grid_of(int(s.budget))
+    carried = [on_grid(grid, q, f) for q, f in zip(queries, best, strict=True)]
+    return Curves(name, grid, np.stack(carried), None, queries[:, -1])
+
+
 def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, method: str, **options: Any) -> Curves:
     """`minimize` from the very starts that `run_policy` gets for these seeds."""
     env = ZOSamplingEnv(**settings)
@@ -106,16 +144,16 @@ def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, 
     return Curves(name, grid, best, None, np.array([r.nfev for r in results]))
 
 
-def tuned_zo_sgd(settings: Mapping[str, Any], seeds: Sequence[int]) -> tuple[float, float]:
+def tuned_zo_sgd(settings: Mapping[str, Any], seeds: Sequence[int], **options: Any) -> tuple[float, float]:
     """The eta of ZO-SGD (q = 20) with the least mean final f over these tuning seeds, and that f.
 
-    Step sizes that make f overflow count as infinitely bad.
+    Step sizes that make f overflow count as infinitely bad; options as of `zo_gym.minimize`.
     """
     dim = problem_of(settings).dim
     scores: dict[float, float] = {}
     for delta in DELTAS:
         try:
-            curves = run_method("tuning", settings, seeds, method="zo-sgd", learning_rate=delta / dim)
+            curves = run_method("tuning", settings, seeds, method="zo-sgd", learning_rate=delta / dim, **options)
         except ObjectiveError:
             continue
         scores[delta / dim] = float(curves.best[:, -1].mean())

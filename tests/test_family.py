@@ -11,7 +11,7 @@ from torch import Tensor
 import zo_gym
 from zo_gym.base import Family
 from zo_gym.env import ZOSamplingEnv
-from zo_gym.family import gradient_of, member, subset
+from zo_gym.family import copies, gradient_of, member, subset, with_starts
 from zo_gym.oracle import Oracle
 from zo_gym.problems.resolve import as_problem_or_family
 from zo_gym.rng import make_generator
@@ -35,6 +35,24 @@ def bowls() -> Family:
 
 def rows(*values: int) -> Tensor:
     return torch.tensor(values)
+
+
+def test_copies_are_the_problem_from_several_starts() -> None:
+    whole = zo_gym.make_problem("digits_attack", image=2)
+    family = with_starts(copies(whole, 3), [whole.initial(make_generator(seed)) for seed in (5, 6, 7)])
+    x = torch.stack([family.initial(i, make_generator(0)) for i in range(3)])
+    assert torch.equal(x[2], whole.initial(make_generator(7)))
+    everyone = torch.arange(3)
+    assert torch.equal(family.fun(x[:, None], everyone)[:, 0], whole.fun(x))
+    assert family.gradient is not None
+    assert whole.gradient is not None
+    assert torch.equal(family.gradient(x, everyone), whole.gradient(x))
+    assert family.known is not None
+    assert whole.known is not None
+    assert torch.equal(family.known.value(x[:, None], everyone), whole.known.value(x[:, None], torch.zeros(3).long()))
+    assert family.context is not None
+    assert whole.context is not None
+    assert torch.equal(family.context[1], whole.context)
 
 
 def test_a_member_is_its_instance() -> None:

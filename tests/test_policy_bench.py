@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from agents import curves, policy_training, pretrained
 from agents import policy_contestants as offline
 from agents import policy_tasks as images
-from agents import policy_training, pretrained
+from agents.bundle import new_policy
+from agents.compare import compare, held_out
 from agents.policy_bars import Bar, Curves, attack_bars, online_bars, table
 from agents.policy_bench import PoliciesArgs, run_policies
+from zo_gym.base import Family
 from zo_gym.bench.contestants import Setup
 from zo_gym.bench.records import Record, save_record
+from zo_gym.env import ZOSamplingEnv
+from zo_gym.family import member
 from zo_gym.files import write_json
 from zo_gym.minimize import minimize
 from zo_gym.problems.attack import SPLITS
@@ -142,9 +147,52 @@ def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder:
     assert result.fun < 0.6 * result.trace.fun[0]
 
 
+def test_a_policy_of_ones_own_is_followed_as_one_that_ships(data_folder: Path | None) -> None:
+    own: dict[str, Any] = {"composite": True, "budget": 60, "seed": 1}
+    shipped = minimize("digits_attack", method="pretrained:digits-attack", **own)
+    for weights in (pretrained.folder("digits-attack"), pretrained.load("digits-attack")):
+        assert minimize("digits_attack", method="pretrained", weights=weights, **own).fun == shipped.fun
+    other = new_policy(pretrained.load("digits-attack").config, seed=5)
+    assert minimize("digits_attack", method="pretrained", weights=other, **own).fun > shipped.fun
+
+
+def test_the_comparison_follows_a_policy_of_a_family_as_those_that_ship_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of the batch is what `minimize` does from its start on its image, until a direction is drawn."""
+    monkeypatch.setattr(curves, "DELTAS", (1.0,))
+    policy = pretrained.load("digits-attack")
+    settings = {**policy.config.environment, "problem_options": {"size": 5}, "budget": 42}
+    seeds = [11, 12, 13]
+    found = {c.name: c for c in compare(policy, settings, seeds)}
+    assert list(found) == [
+        "trained policy + belief",
+        "untrained + belief (control)",
+        "trained policy alone",
+        "random, diminishing (control)",
+        "ZO-SGD, known part, tuned eta 0.0156",
+        "ZO-SGD, tuned eta 0.0156",
+    ]
+    for c in found.values():
+        assert c.best.shape[0] == len(seeds)
+        assert (c.spent <= 42).all()
+        np.testing.assert_allclose(c.best[:, 0], found["trained policy alone"].best[:, 0], rtol=1e-6)
+    followed = found["trained policy + belief"]
+    assert (followed.spent == 42).sum() >= 1  # the first steps cost one query each
+    for row, seed in enumerate(seeds):
+        env = ZOSamplingEnv(**held_out(settings))
+        env.reset(seed=seed)
+        assert isinstance(env.mdp.problem, Family)
+        image = member(env.mdp.problem, int(env.oracle.instances))
+        alone = minimize(image, env.x, method="pretrained:digits-attack", composite=True, budget=6, seed=0)
+        np.testing.assert_allclose(followed.best[row, :6], alone.trace.best, rtol=1e-4)
+
+
 def test_unknown_policies_and_other_problems_are_refused() -> None:
-    with pytest.raises(ValueError, match="needs a policy, one of"):
+    with pytest.raises(ValueError, match=r"needs a policy that ships.*got neither"):
         minimize("digits_attack", method="pretrained", budget=50)
+    with pytest.raises(ValueError, match="got both"):
+        minimize("digits_attack", method="pretrained:digits-attack", weights="runs/x/policy", budget=50)
+    with pytest.raises(FileNotFoundError, match=r"No policy in runs.x.policy"):
+        minimize("digits_attack", method="pretrained", weights="runs/x/policy", budget=50)
     with pytest.raises(ValueError, match=r"pretrained policy.*'digit-attack'"):
         minimize("digits_attack", method="pretrained:digit-attack", budget=50)
     with pytest.raises(ValueError, match="is for d = 64, and the problem has d = 30"):

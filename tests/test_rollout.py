@@ -58,3 +58,12 @@ def test_a_moment_says_where_the_estimate_was_made() -> None:
         assert after.gradient is not None
         assert torch.equal(after.before, before.iterate.x)
         np.testing.assert_allclose(after.iterate.x, after.before - 0.01 * after.gradient, rtol=1e-12)
+
+
+def test_f_is_queried_anew_where_it_is_noisy() -> None:
+    problem = make_problem("quadratic")
+    noise = [make_generator(3)]
+    oracle = Oracle(problem, 1, budget=61, noise_std=0.5, generators=noise)
+    start = problem.initial(make_generator(0))[None]
+    moments = list(rollout(oracle, build("rand-ada", problem.dim), start, [make_generator(1)], reevaluate=True))
+    assert [int(moment.queries[0]) for moment in moments] == list(range(1, 62, 3))

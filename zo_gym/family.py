@@ -60,6 +60,31 @@ def subset(family: Family, instances: Sequence[int]) -> Family:
     )
 
 
+def copies(problem: Problem, size: int) -> Family:
+    """The same problem as each of `size` instances: runs from several starts as one batch."""
+    check_integer("size", size, 1)
+    gradient, context = problem.gradient, problem.context
+    same = torch.zeros(size, dtype=torch.int64, device=problem.device)
+    return Family(
+        name=problem.name,
+        dim=problem.dim,
+        size=size,
+        fun=lambda points, instances: problem.fun(points.flatten(0, 1)).view(points.shape[:2]),
+        initial=lambda instance, generator: problem.initial(generator),
+        gradient=None if gradient is None else lambda x, instances: gradient(x),
+        known=None if problem.known is None else renumbered(problem.known, same),
+        context=None if context is None else context.expand(size, -1),
+        shape=problem.shape,
+        dtype=problem.dtype,
+        device=problem.device,
+    )
+
+
+def with_starts(family: Family, starts: Sequence[Tensor]) -> Family:
+    """The family with a fixed start (d,) for every instance, so that all methods begin at the same points."""
+    return replace(family, initial=lambda instance, generator: starts[instance].clone())
+
+
 def renumbered(known: Known, index: Tensor) -> Known:
     """The known part of a family whose instance i is the given one's instance index[i]."""
     return known._replace(

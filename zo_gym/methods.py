@@ -133,7 +133,7 @@ def build(
         estimator: Instead of the method's: a name or an `Estimator`.
         update: Instead of the method's: a name or an `UpdateRule`.
         weights: What the learned parts learned: a trained optimizer or its file; for "zo-lstm" and other uses of
-            "query_rnn" and "update_rnn", which need it; for "zo-rl" the folder of a policy.
+            "query_rnn" and "update_rnn", which need it; for "zo-rl" and "pretrained" the folder of a policy.
         gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method looks at it. Its
             evaluations are not queries.
         context: What the problem tells a policy besides x, one line a row of the run, (B, k); for installed methods.

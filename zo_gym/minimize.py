@@ -78,7 +78,8 @@ def minimize(
         sampler: Replaces the method's: a key of `SAMPLERS` or a `Sampler`.
         estimator: Replaces the method's: a key of `ESTIMATORS` or an `Estimator`.
         update: Replaces the method's: a key of `RULES` or an `UpdateRule`.
-        weights: Of method "zo-lstm": a file that `zo_gym.meta_train` wrote, or what it returned.
+        weights: Of method "zo-lstm": a file that `zo_gym.meta_train` wrote, or what it returned. Of "zo-rl" and
+            "pretrained": the folder of a policy that `python train.py` wrote.
         options: Of a peer: further keywords, e.g. {"sigma0": 1.0} for "cma-es".
         target: Stop as soon as an iterate has f <= target.
         callback: Called with a `Progress` after every step; it stops the run by returning True or raising

@@ -36,6 +36,7 @@ def rollout(
     *,
     smoothing: float = 0.01,
     composite: bool = False,
+    reevaluate: bool = False,
 ) -> Iterator[Moment]:
     """Run the method on every row until no row's budget holds a further step.
 
@@ -46,6 +47,7 @@ def rollout(
         generators: One a row, for the directions.
         smoothing: mu > 0.
         composite: Take the problem's known part exactly; see `zo_gym.step.step`.
+        reevaluate: Query f(x) anew in each step, for noisy f.
 
     Yields:
         The start (1 query a row), then every step (`zo_gym.step.cost` queries a row).
@@ -56,7 +58,7 @@ def rollout(
     state = sampler.init(x)
     while True:
         counts = counts_of(sampler, state, len(x), method.num_directions)
-        fits = oracle.fits(np.array([cost(method.estimator, int(q), d) for q in counts]))
+        fits = oracle.fits(np.array([cost(method.estimator, int(q), d, reevaluate=reevaluate) for q in counts]))
         if not fits.any():
             return
         directions, state = sampler.sample(state, iterate.x, method.num_directions, generators)
@@ -72,6 +74,7 @@ def rollout(
                 method.estimator,
                 method.update,
                 smoothing,
+                reevaluate=reevaluate,
                 refine=refinement(sampler, memory),
                 composite=composite,
                 rows=None if whole else rows,

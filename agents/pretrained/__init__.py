@@ -55,6 +55,7 @@ def method(
     dim: int,
     *,
     variant: str | None = None,
+    weights: Policy | str | Path | None = None,
     context: Tensor | None = None,
     known: Known | None = None,
     learning_rate: float = LEARNING_RATE,
@@ -62,25 +63,36 @@ def method(
 ) -> Method:
     """The method "pretrained:<variant>": a guess that the run's own slopes correct (`zo_gym.samplers.prior_belief`).
 
+    With weights= instead of a variant it is "pretrained" alone, and the guess is a policy of your own.
+
     Args:
         dim: d; the policy must be of the same.
         variant: Which policy; see `names`.
+        weights: A policy that `python train.py --policy directional` trained, or its folder, `runs/<run>/policy`.
         context: What the policy knows of each row's problem besides x, (B, k).
         known: The known part of f, where the run takes it exactly.
         learning_rate: Length of the first step, in units of x.
         sharpness: p >= 1; see `zo_gym.updates.sharpened`.
 
     Raises:
-        ValueError: Unknown policy, or one of another dimension or context.
+        FileNotFoundError: No policy there.
+        TypeError, ValueError: Unknown policy, one of another dimension or context, or one that does not model slopes.
     """
-    if variant is None:
-        raise ValueError(f"method 'pretrained' needs a policy, one of {', '.join(names())}: method='pretrained:NAME'.")
-    policy = load(variant)
+    if bool(variant) == (weights is not None):
+        told = "both" if variant else "neither"
+        raise ValueError(
+            f"method 'pretrained' needs a policy that ships, method='pretrained:NAME' with one of "
+            f"{', '.join(names())}, or weights=, the folder of another; got {told}."
+        )
+    name = f"'{variant}'" if variant else "of weights="
+    policy = load(variant) if variant else weights
+    if not isinstance(policy, Policy):
+        policy = load_policy(Path(str(policy)))
     if policy.config.dim != dim:
-        raise ValueError(f"Policy '{variant}' is for d = {policy.config.dim}, and the problem has d = {dim}.")
+        raise ValueError(f"Policy {name} is for d = {policy.config.dim}, and the problem has d = {dim}.")
     if context is None and policy.config.observation_dim > dim:
         raise ValueError(
-            f"Policy '{variant}' must be told the context of the problem, and it has none. Pass a problem with one, "
+            f"Policy {name} must be told the context of the problem, and it has none. Pass a problem with one, "
             "e.g. 'mnist_attack'."
         )
     return follow(

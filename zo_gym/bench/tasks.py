@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 from zo_gym.base import Family, Problem
+from zo_gym.family import copies, with_starts
 from zo_gym.meta_train import MetaTraining
 from zo_gym.problems import make_problem
 from zo_gym.problems.attack import Attack, attack_on
@@ -84,24 +85,7 @@ def start_generator(seed: int) -> torch.Generator:
 
 def from_starts(problem: Problem, seeds: Sequence[int]) -> Family:
     """One problem from several starts: instance i begins where `minimize(problem, seed=seeds[i])` does."""
-    gradient = problem.gradient
-    family = Family(
-        name=problem.name,
-        dim=problem.dim,
-        size=len(seeds),
-        fun=lambda points, instances: problem.fun(points.flatten(0, 1)).view(points.shape[:2]),
-        initial=lambda instance, generator: problem.initial(generator),
-        gradient=None if gradient is None else lambda x, instances: gradient(x),
-        shape=problem.shape,
-        dtype=problem.dtype,
-        device=problem.device,
-    )
-    return with_starts(family, [problem.initial(start_generator(seed)) for seed in seeds])
-
-
-def with_starts(family: Family, starts: Sequence[torch.Tensor]) -> Family:
-    """The family with a fixed start (d,) for every instance, so that all methods begin at the same points."""
-    return replace(family, initial=lambda instance, generator: starts[instance].clone())
+    return with_starts(copies(problem, len(seeds)), [problem.initial(start_generator(seed)) for seed in seeds])
 
 
 def _classification(name: str, repeats: int, budget: int) -> Task:
