@@ -14,7 +14,7 @@ from zo_gym.estimators import span
 from zo_gym.methods import Method
 from zo_gym.samplers import prior_belief
 from zo_gym.samplers.hybrid import Field
-from zo_gym.updates import diminishing, sharpened
+from zo_gym.updates import conditional, sharpened
 
 LEARNING_RATE, SHARPNESS, REFRESH = 1.0, 2.0, 0.2
 """Length of the first step in units of x; how much of it goes to the larger coordinates; the share of that length that
@@ -41,8 +41,8 @@ def field_of(policy: Policy, context: Tensor | None) -> Field:
 
 
 def steps(learning_rate: float = LEARNING_RATE, sharpness: float = SHARPNESS) -> UpdateRule:
-    """Sharpened steps of diminishing length."""
-    return sharpened(diminishing(learning_rate), sharpness)
+    """At first towards the vertex, where the known part is taken exactly; then sharpened, of diminishing length."""
+    return sharpened(conditional(learning_rate), sharpness)
 
 
 def follow(

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import Tensor
 
-from zo_gym.base import Problem
+from zo_gym.base import Estimate, Problem, State, UpdateRule
+from zo_gym.estimators import span
 from zo_gym.family import member, subset
 from zo_gym.methods import build
 from zo_gym.minimize import minimize
@@ -19,6 +21,7 @@ from zo_gym.problems.augment import distorted
 from zo_gym.problems.penalty import NORMS, penalty
 from zo_gym.rng import make_generator
 from zo_gym.rollout import rollout
+from zo_gym.step import begin, step
 
 D, C = 6, 0.4
 
@@ -73,6 +76,70 @@ def test_a_move_ends_on_the_kink_unless_the_rest_of_f_outweighs_it_and_never_lea
     g = torch.tensor([[0.1, 0.5, 0.0, -9.0]], dtype=torch.float64)
     landed = known.land(x, target, g, one)
     torch.testing.assert_close(landed, torch.tensor([[0.5, 0.3, 0.55, 1.0]], dtype=torch.float64))
+
+
+def least_of_model(x: Tensor, level: float, g: Tensor, centre: Tensor) -> float:
+    """min over y in the box of C |y - centre|_1 + max(0, level + g . (y - x)), as a linear programme for scipy.
+
+    Variables y, t >= |y - centre|, s >= max(0, ...).
+    """
+    one, none = np.eye(D), np.zeros((D, 1))
+    rows = [np.hstack([one, -one, none]), np.hstack([-one, -one, none]), [*g.tolist(), *[0] * D, -1]]
+    bounds_of = [*centre.tolist(), *(-centre).tolist(), float(g @ x) - level]
+    box = [(0, 1)] * D + [(0, None)] * (D + 1)
+    found = linprog([0] * D + [C] * D + [1], A_ub=np.vstack(rows), b_ub=bounds_of, bounds=box)
+    return float(found.fun)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 3.0, 50.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_vertex_is_where_the_model_is_least(level: float, seed: int) -> None:
+    centre, x = (torch.rand(D, generator=make_generator(10 * seed + i), dtype=torch.float64) for i in (1, 2))
+    g = 2 * randn(D, seed=seed)
+    g[seed % D] = 0.0
+    known = penalty("l1", C, centre[None])
+    assert known.vertex is not None
+    y = known.vertex(x[None], torch.tensor([level], dtype=torch.float64), g[None], torch.zeros(1, dtype=torch.int64))[0]
+    assert ((y >= 0) & (y <= 1)).all()
+    model = C * (y - centre).abs().sum() + (level + g @ (y - x)).clamp_min(0.0)
+    assert model.item() == pytest.approx(least_of_model(x, level, g, centre), abs=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_norms_whose_model_is_no_linear_programme_have_no_vertex(norm: str) -> None:
+    assert penalty(norm, C, torch.zeros(1, D)).vertex is None
+
+
+def test_a_step_sees_the_vertex_of_its_own_row_only_where_the_known_part_is_exact() -> None:
+    """Instances 2 and 0 of an attack: f and slopes as measured, the model's minimum by hand."""
+    family = subset(make_family("digits_attack", size=3), [2, 0])
+    seen: list[Estimate] = []
+
+    def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        seen.append(estimate)
+        return x, state
+
+    rule = UpdateRule(lambda x: (), propose)
+    x = family.starts(torch.arange(2), [make_generator(i) for i in range(2)])
+    directions = torch.nn.functional.normalize(randn(2, 1, family.dim).to(x), dim=2)
+    for composite in (True, False):
+        oracle = Oracle(family, 2)
+        start = begin(x, oracle(x[:, None])[:, 0], rule)
+        step(oracle, start, directions, span, rule, 0.01, composite=composite)
+    assert seen[1].vertex is None
+    assert seen[0].vertex is not None
+    known, both = family.known, torch.arange(2)
+    assert known is not None
+    assert known.vertex is not None
+    unknown = span.combine(
+        family.fun(span.points(x, directions, 0.01), both) - known.value(span.points(x, directions, 0.01), both),
+        (family.fun(x[:, None], both) - known.value(x[:, None], both))[:, 0],
+        directions,
+        0.01,
+    ).gradient
+    level = (family.fun(x[:, None], both) - known.value(x[:, None], both))[:, 0]
+    more = torch.tensor([0.0, 0.7])
+    torch.testing.assert_close(seen[0].vertex(more), known.vertex(x, level + more, unknown, both))
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -12,7 +12,19 @@ from torch import Tensor
 
 from zo_gym.base import Estimate, Objective, State, UpdateRule
 from zo_gym.rows import leaves, put, take
-from zo_gym.updates import RULES, adam, adamm, adaptive, diminishing, momentum, polyak, sgd, sharpened, sign
+from zo_gym.updates import (
+    RULES,
+    adam,
+    adamm,
+    adaptive,
+    conditional,
+    diminishing,
+    momentum,
+    polyak,
+    sgd,
+    sharpened,
+    sign,
+)
 
 B, D = 3, 4
 ETA = 0.1
@@ -133,7 +145,7 @@ def test_minimises_a_parabola(name: str) -> None:
     curvature = torch.arange(1.0, D + 1, dtype=torch.float64)
     fun = lambda x: 0.5 * (curvature * x.square()).sum(1)  # noqa: E731
     x = torch.ones(1, D, dtype=torch.float64)
-    rate = {"diminishing": 0.1}.get(name, 0.01)  # a length: the way is 2
+    rate = {"diminishing": 0.1, "conditional": 0.1}.get(name, 0.01)  # a length: the way is 2
     assert descend(RULES[name](rate), fun, lambda x: curvature * x, x, 1500).item() < 1e-3 * fun(x).item()
 
 
@@ -142,9 +154,9 @@ def test_follows_the_valley_of_rosenbrock(name: str) -> None:
     """From (-1.2, 1), f = 24.2; the valley's floor is reached at f ~ 4, so f < 0.24 means: most of the way along it.
 
     Rates: 1e-3 is half of 2 / lambda_max; momentum 0.9 multiplies it by 10; Adam's step is eta itself, with 2 to go;
-    AdaMM divides by the largest |g| so far, 230 at the start; the diminishing rule's rate is a length, of a way of 3.
+    AdaMM divides by the largest |g| so far, 230 at the start; the rate of the last two is a length, of a way of 3.
     """
-    rate = {"momentum": 1e-4, "adam": 1e-2, "adamm": 0.23, "diminishing": 0.1}.get(name, 1e-3)
+    rate = {"momentum": 1e-4, "adam": 1e-2, "adamm": 0.23, "diminishing": 0.1, "conditional": 0.1}.get(name, 1e-3)
     x = tensor(-1.2, 1.0)
     assert descend(RULES[name](rate), rosenbrock, rosenbrock_gradient, x, 4000).item() < 0.01 * rosenbrock(x).item()
 
@@ -272,6 +284,46 @@ def test_diminishing_steps_have_a_length_that_only_their_number_decides() -> Non
     lengths = path.diff(dim=0).norm(dim=-1).flatten()
     assert path[0].norm().item() == pytest.approx(2.0)
     assert lengths[-1].item() == pytest.approx(2 / 2**0.6)
+
+
+def test_conditional_steps_go_to_the_vertex_and_no_farther_then_as_diminishing_ones() -> None:
+    """Vertex (3, 4): from 0, 1.5 * 2 of the 5 on the first of 100 steps; from (3, 3.5), all of the way."""
+    rule, x, vertex = conditional(2.0), tensor(0, 0), tensor(3, 4)
+    lifted: list[float] = []
+
+    def find(beyond: Tensor) -> Tensor:
+        lifted.append(beyond.item())
+        return vertex
+
+    estimate = estimate_of(tensor(5, 0))._replace(vertex=find)
+    state = rule.init(x)
+    first, later = rule.propose(state, x, tensor(1)[0], estimate)
+    torch.testing.assert_close(first, 3 * tensor(0.6, 0.8))
+    assert lifted == [pytest.approx(0.2 * 3 * 5)]
+    near, _ = rule.propose(state, tensor(3, 3.5), tensor(1)[0], estimate)
+    torch.testing.assert_close(near, vertex)
+    there, _ = rule.propose(state, vertex, tensor(1)[0], estimate)
+    torch.testing.assert_close(there, vertex)
+    for _ in range(99):
+        moved, later = rule.propose(later, x, tensor(1)[0], estimate)
+    assert moved[0, 1] > 0
+    last, _ = rule.propose(later, x, tensor(1)[0], estimate)
+    torch.testing.assert_close(last, -2 / 11**0.6 * tensor(1, 0))
+
+
+def test_conditional_steps_without_a_known_part_are_diminishing_ones() -> None:
+    gradients = randn(5, 1, 2)
+    ends = [moves(rule(0.7), tensor(1, 2), gradients) for rule in (conditional, diminishing)]
+    assert torch.equal(*ends)
+
+
+def test_sharpened_conditional_steps_keep_their_vertex() -> None:
+    rule, vertex = sharpened(conditional(1.0), 2.0), tensor(0.2, 0.3)
+    x = tensor(0, 0)
+    moved, _ = rule.propose(
+        rule.init(x), x, tensor(1)[0], estimate_of(tensor(1, 5))._replace(vertex=lambda beyond: vertex)
+    )
+    torch.testing.assert_close(moved, vertex)
 
 
 def test_diminishing_steps_settle_on_a_kink() -> None:

@@ -67,6 +67,10 @@ class Known(NamedTuple):
     inside the box, and on a kink of the known part that the unknown part does not outweigh, (b, d)."""
     least: float | None = None
     """What the unknown part cannot be less than, if that is known; where it is that low, its gradient is 0."""
+    vertex: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
+    """x (b, d), unknown part at x above `least` (b,), its gradient (b, d), instances -> the y in the box where the
+    model max(least, the unknown part's linear model) + known part is least, (b, d). None where that takes more than a
+    formula."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,9 @@ class Estimate(NamedTuple):
     one is taken exactly."""
     gain: Tensor
     """grad f . g as the queries measured it, shape (B,): a step -eta g lowers the linear model of f by eta * gain."""
+    vertex: Callable[[Tensor], Tensor] | None = None
+    """Computes `Known.vertex` at x, (B, d), as if the unknown part were higher by so much, (B,). None where the known
+    part is not taken exactly, or has none."""
 
 
 class Iterate(NamedTuple):

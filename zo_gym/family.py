@@ -87,10 +87,12 @@ def with_starts(family: Family, starts: Sequence[Tensor]) -> Family:
 
 def renumbered(known: Known, index: Tensor) -> Known:
     """The known part of a family whose instance i is the given one's instance index[i]."""
+    vertex = known.vertex
     return known._replace(
         value=lambda points, rows: known.value(points, index[rows]),
         subgradient=lambda x, g, rows: known.subgradient(x, g, index[rows]),
         land=lambda x, target, g, rows: known.land(x, target, g, index[rows]),
+        vertex=None if vertex is None else lambda x, level, g, rows: vertex(x, level, g, index[rows]),
     )
 
 

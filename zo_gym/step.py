@@ -7,6 +7,7 @@ their values. `step` answers it from an oracle; `zo_gym.Optimizer` hands the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -89,14 +90,20 @@ class KnownHere(NamedTuple):
     """x (B, d), g (B, d) -> (B, d)."""
     land: Callable[[Tensor, Tensor, Tensor], Tensor]
     """x (B, d), x' (B, d), g (B, d) -> (B, d)."""
+    vertex: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None
+    """x (B, d), the unknown part there (B,), g (B, d), what to add to it (B,) -> (B, d)."""
 
 
 def known_here(known: Known, instances: Tensor) -> KnownHere:
     """The known part for rows that face these instances, int64 (B,)."""
+    vertex, least = known.vertex, known.least
     return KnownHere(
         lambda points: known.value(points, instances),
         lambda x, g: known.subgradient(x, g, instances),
         lambda x, target, g: known.land(x, target, g, instances),
+        None
+        if vertex is None or least is None
+        else lambda x, part, g, more: vertex(x, part + more - least, g, instances),
     )
 
 
@@ -142,7 +149,8 @@ def ask_step(
     unknown = estimate.gradient
     if known is not None:
         g = known.subgradient(x, unknown)
-        estimate = estimate._replace(gradient=g, gain=g.square().sum(1))
+        vertex = None if known.vertex is None else partial(known.vertex, x, fx - part[:, -1], unknown)
+        estimate = estimate._replace(gradient=g, gain=g.square().sum(1), vertex=vertex)
 
     x_new, rule_state = rule.propose(rule_state, x, fx, estimate)
     if known is not None:

@@ -67,6 +67,7 @@ def penalty(norm: str, c: float, centres: Tensor) -> Known:
 
     Where the l1 norm holds a coordinate at x0 (|g_i| <= c there), a move across x0_i ends on it, as in the orthant-wise
     method of Andrew and Gao (2007): otherwise steps of a finite length would jump to and fro over the kink for ever.
+    For the l1 norm the vertex is a fractional knapsack, which sorting solves.
 
     Args:
         norm: A key of `NORMS`.
@@ -92,4 +93,15 @@ def penalty(norm: str, c: float, centres: Tensor) -> Known:
         crossed = (x - centre) * (inside - centre) < 0
         return torch.where(crossed & (g.abs() <= c), centre, inside)
 
-    return Known(value, subgradient, land, least=0.0)
+    def vertex(x: Tensor, level: Tensor, g: Tensor, instances: Tensor) -> Tensor:
+        # A coordinate that goes from x0_i to its bound lowers the unknown part's model by |g_i| for each c that it
+        # costs: so those with the largest |g_i| go, until the model is 0, and none whose |g_i| is not worth c.
+        centre, size = centres[instances], g.abs()
+        room = torch.where(g > 0, centre, 1 - centre)
+        falling, order = size.sort(dim=1, descending=True)
+        gain = torch.where(falling > c, falling * room.gather(1, order), 0.0)
+        wanted = (level + (g * (centre - x)).sum(1)).unsqueeze(1) - (gain.cumsum(1) - gain)
+        share = torch.where(gain > 0, wanted / gain.clamp_min(torch.finfo(g.dtype).tiny), 0.0).clamp(0.0, 1.0)
+        return centre - g.sign() * room * torch.zeros_like(g).scatter(1, order, share)
+
+    return Known(value, subgradient, land, least=0.0, vertex=vertex if norm == "l1" else None)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from zo_gym.base import UpdateRule
 from zo_gym.updates.adaptive import adaptive
+from zo_gym.updates.conditional import conditional
 from zo_gym.updates.diminishing import diminishing
 from zo_gym.updates.first_order import adam, adamm, momentum, sgd, sign
 from zo_gym.updates.polyak import polyak
@@ -17,6 +18,7 @@ RULES: dict[str, Callable[..., UpdateRule]] = {
     "adam": adam,
     "adamm": adamm,
     "adaptive": adaptive,
+    "conditional": conditional,
     "diminishing": diminishing,
     "polyak": polyak,
     "update_rnn": update_rnn,
@@ -27,6 +29,7 @@ __all__ = [
     "adam",
     "adamm",
     "adaptive",
+    "conditional",
     "diminishing",
     "momentum",
     "polyak",

@@ -13,6 +13,12 @@ HOLD, POWER = 10.0, 0.6
 their squares not."""
 
 
+def diminished(longest: float, steps: Tensor) -> Tensor:
+    """The length of the next step after so many (B,), (B,)."""
+    length: Tensor = longest / (1 + steps / HOLD) ** POWER
+    return length
+
+
 def diminishing(learning_rate: float) -> UpdateRule:
     """x' = x - s_k g / |g|, s_k = learning_rate / (1 + k / 10)^0.6; every move is kept.
 
@@ -29,7 +35,6 @@ def diminishing(learning_rate: float) -> UpdateRule:
     def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         g = estimate.gradient
         norm = torch.linalg.vector_norm(g, dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        length = longest / (1 + state / HOLD) ** POWER
-        return x - length.unsqueeze(1) * g / norm, state + 1
+        return x - diminished(longest, state).unsqueeze(1) * g / norm, state + 1
 
     return UpdateRule(lambda x: x.new_zeros(len(x)), propose)
