@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from agents.bundle import load_policy, new_policy
-from agents.guides import SHARPNESS, field_of, follow, steps
+from agents.guides import LEARNING_RATE, SHARPNESS, field_of, follow, steps
 from agents.offline import OFFLINE
 from agents.pilot import steered
 from agents.policy_tasks import policy_folder, repeat_of
 from agents.policy_training import TRAININGS, piloted_too, trained
 from agents.step_agent import QUERIES, load_pilot
+from zo_gym.base import UpdateRule
 from zo_gym.bench import contestants as core
 from zo_gym.bench.contestants import Contestant, Group, Run, Setup, own, run_built, unknown_gradient
 from zo_gym.bench.tracks import Outcome
@@ -28,7 +29,7 @@ from zo_gym.methods import Method
 from zo_gym.rng import make_generator
 from zo_gym.samplers import belief, hybrid
 from zo_gym.samplers.hybrid import Field
-from zo_gym.updates import adaptive, polyak, sharpened
+from zo_gym.updates import adaptive, diminishing, polyak, sharpened
 
 Acting = Callable[[Field, Setup], Method]
 """How a guess of the gradient is followed."""
@@ -151,6 +152,11 @@ def guess(
     return Contestant(label, group, run, needs=None if make in (truth, true_whole, template) else "policy")
 
 
+def _subgradients() -> UpdateRule:
+    """The same steps, none of them towards the vertex."""
+    return sharpened(diminishing(LEARNING_RATE), SHARPNESS)
+
+
 def _with_known(name: str) -> Contestant:
     """A baseline of the paper's comparison that takes the known part exactly, tuned for that."""
     plain = core.CONTESTANTS[name]
@@ -202,6 +208,7 @@ CONTESTANTS: dict[str, Contestant] = {
         prepare=piloted_too,
         training_queries=lambda task, folder: OFFLINE.total_queries + QUERIES,
     ),
+    "subgradients": policy("no vertex: diminishing steps", following(update=_subgradients())),
     "polyak": policy("floored Polyak steps", following(update=sharpened(polyak(0.3), SHARPNESS))),
     "adaptive": policy("adaptive steps", following(update=sharpened(adaptive(1.0), SHARPNESS))),
     "regression": policy("trained: same slopes, outside SB3", training="regression"),
