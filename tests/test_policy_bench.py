@@ -148,12 +148,12 @@ def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder:
 
 
 def test_a_policy_of_ones_own_is_followed_as_one_that_ships(data_folder: Path | None) -> None:
-    own: dict[str, Any] = {"composite": True, "budget": 60, "seed": 1}
+    own: dict[str, Any] = {"composite": True, "budget": 8, "seed": 1}
     shipped = minimize("digits_attack", method="pretrained:digits-attack", **own)
     for weights in (pretrained.folder("digits-attack"), pretrained.load("digits-attack")):
         assert minimize("digits_attack", method="pretrained", weights=weights, **own).fun == shipped.fun
     other = new_policy(pretrained.load("digits-attack").config, seed=5)
-    assert minimize("digits_attack", method="pretrained", weights=other, **own).fun > shipped.fun
+    assert minimize("digits_attack", method="pretrained", weights=other, **own).fun > 2 * shipped.fun
 
 
 def test_the_comparison_follows_a_policy_of_a_family_as_those_that_ship_are(monkeypatch: pytest.MonkeyPatch) -> None:
