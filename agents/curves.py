@@ -11,9 +11,10 @@ import numpy as np
 from agents.bundle import Policy
 from agents.guides import field_of, follow
 from zo_gym.base import Family, ObjectiveError, Problem
+from zo_gym.bench.contestants import direction_generators
 from zo_gym.bench.records import grid_of, on_grid
 from zo_gym.env import ZOSamplingEnv
-from zo_gym.family import copies, member, subset
+from zo_gym.family import member, subset
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problems.resolve import as_problem_or_family
@@ -86,25 +87,20 @@ def run_policy(
 def run_followed(name: str, settings: Mapping[str, Any], policy: Policy, seeds: Sequence[int]) -> Curves:
     """The policy's guess behind the belief (`agents.guides.follow`) from the very starts that `run_policy` gets.
 
-    All seeds in one batch. What is known of f without a query is taken exactly.
+    Of a family; all seeds in one batch. What is known of f without a query is taken exactly.
     """
     env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
     env.reset(seed=list(seeds))
     s, problem, rows = env.mdp.settings, env.mdp.problem, len(seeds)
-    family = subset(problem, env.oracle.instances.tolist()) if isinstance(problem, Family) else copies(problem, rows)
-    noise, directions = (
-        [
-            make_generator(int(np.random.SeedSequence([kind, seed]).generate_state(1)[0]), family.device)
-            for seed in seeds
-        ]
-        for kind in (0, 1)
-    )
+    assert isinstance(problem, Family)
+    family = subset(problem, env.oracle.instances.tolist())
+    noise = [make_generator(seed, family.device) for seed in seeds]
     oracle = Oracle(family, rows, budget=s.budget, noise_std=s.noise_std, generators=noise, on_failure=s.on_failure)
     moments = rollout(
         oracle,
         follow(field_of(policy, family.context), rows, family.known, shape=family.shape),
         env.x,
-        directions,
+        direction_generators(tuple(seeds), family.device),
         smoothing=s.smoothing,
         composite=family.known is not None,
         reevaluate=s.reevaluate,

@@ -10,9 +10,8 @@ from zo_gym.checks import check_positive
 from zo_gym.updates.diminishing import diminished, diminishing
 
 FIRST, STRETCH, BEYOND = 100, 1.5, 0.2
-"""Steps that go towards the vertex; how much longer they are than those of `diminishing`; and the share of their
-decrease by |g| that the model is lifted by, since a vertex that only just reaches the least value is approached for
-ever."""
+"""Steps that go towards the vertex; how much longer they are than those of `diminishing`; and the share of length times
+|g| that the model is lifted by, since a vertex that only just reaches the least value is approached for ever."""
 
 
 def conditional(learning_rate: float) -> UpdateRule:
