@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
+from zo_gym.base import Generators, Sampler, State
 from zo_gym.methods import METHODS, Method, build
 from zo_gym.oracle import Oracle
 from zo_gym.problems import make_problem
@@ -67,3 +69,43 @@ def test_f_is_queried_anew_where_it_is_noisy() -> None:
     start = problem.initial(make_generator(0))[None]
     moments = list(rollout(oracle, build("rand-ada", problem.dim), start, [make_generator(1)], reevaluate=True))
     assert [int(moment.queries[0]) for moment in moments] == list(range(1, 62, 3))
+
+
+def uneven(pattern: list[list[int]]) -> Method:
+    """Directions on the sphere, of which row i's k-th step probes pattern[i][k mod length]."""
+    counts = torch.tensor(pattern)
+    plain = build("zo-sgd-sphere", make_problem("quadratic").dim, learning_rate=0.05, num_directions=4)
+
+    def init(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return counts[: len(x)], torch.zeros(len(x), dtype=torch.int64)
+
+    def sample(state: State, x: torch.Tensor, q: int, generators: Generators) -> tuple[torch.Tensor, State]:
+        return plain.sampler.sample(None, x, q, generators)[0], state
+
+    def wants(state: State) -> torch.Tensor:
+        return state[0].gather(1, (state[1] % counts.shape[1]).unsqueeze(1)).squeeze(1)
+
+    return replace(plain, sampler=Sampler(init, sample, lambda state, done: (state[0], state[1] + 1), wants=wants))
+
+
+@pytest.mark.parametrize("budget", [40, 41, 42, 43])
+def test_rows_that_probe_unequally_many_directions_do_not_depend_on_their_batch(budget: int) -> None:
+    problem = make_problem("quadratic")
+    pattern = [[4, 4, 4], [4, 4, 4], [4, 1, 4], [4, 2, 2], [4, 4, 1]]  # all as one; most and a few; no majority
+    starts = torch.stack([problem.initial(make_generator(seed)) for seed in range(len(pattern))])
+
+    def last(rows: slice) -> tuple[Moment, Oracle]:
+        seeds = range(len(pattern))[rows]
+        noise = [make_generator(100 + seed) for seed in seeds]
+        oracle = Oracle(problem, len(seeds), budget=budget, noise_std=0.1, generators=noise)
+        generators = [make_generator(seed) for seed in seeds]
+        *_, moment = rollout(oracle, uneven(pattern[rows]), starts[rows], generators)
+        return moment, oracle
+
+    together, shared = last(slice(None))
+    for row in range(len(pattern)):
+        alone, oracle = last(slice(row, row + 1))
+        assert torch.equal(alone.iterate.x[0], together.iterate.x[row])
+        assert alone.iterate.best_f[0] == together.iterate.best_f[row]
+        assert oracle.queries[0] == shared.queries[row] <= budget
+    assert len(set(shared.queries.tolist())) > 1  # some budgets end before others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from zo_gym.base import Generators, Iterate, Sampler, State
 from zo_gym.methods import Method
 from zo_gym.oracle import Oracle
-from zo_gym.rows import put, take
+from zo_gym.rows import concatenate, put, take
 from zo_gym.step import begin, cost, observed, refinement, step
 
 
@@ -26,6 +27,14 @@ class Moment(NamedTuple):
     """x before the step, (B, d): where its estimate was made; the start itself at the start."""
     gradient: Tensor | None
     """The step's estimate g, (B, d); 0 in a row whose budget did not hold the step. None at the start."""
+
+
+class _Standing(NamedTuple):
+    """Where rows are."""
+
+    iterate: Iterate
+    state: State
+    gradient: Tensor
 
 
 def rollout(
@@ -52,39 +61,49 @@ def rollout(
     Yields:
         The start (1 query a row), then every step (`zo_gym.step.cost` queries a row).
     """
-    sampler, d = method.sampler, x.shape[1]
+    sampler, (b, d) = method.sampler, x.shape
+
+    def advance(now: _Standing, u: Tensor, rows: np.ndarray | None = None, only: np.ndarray | None = None) -> _Standing:
+        done = step(
+            oracle,
+            now.iterate,
+            u,
+            method.estimator,
+            method.update,
+            smoothing,
+            reevaluate=reevaluate,
+            refine=refinement(sampler, now.state),
+            composite=composite,
+            rows=rows,
+            only=only,
+        )
+        return _Standing(done.iterate, observed(sampler, now.state, done), done.estimate.gradient)
+
     iterate = begin(x, oracle(x[:, None, :])[:, 0], method.update)
     yield Moment(oracle.queries.copy(), iterate, x, None)
     state = sampler.init(x)
     while True:
-        counts = counts_of(sampler, state, len(x), method.num_directions)
+        counts = counts_of(sampler, state, b, method.num_directions)
         fits = oracle.fits(np.array([cost(method.estimator, int(q), d, reevaluate=reevaluate) for q in counts]))
         if not fits.any():
             return
         directions, state = sampler.sample(state, iterate.x, method.num_directions, generators)
-        before, gradient = iterate.x, torch.zeros_like(x)
+        now = _Standing(iterate, state, torch.zeros_like(x))
+        then, others, parts = now, [], []
         for q in np.unique(counts[fits]):  # rows that probe equally many directions advance as one batch
             rows = np.flatnonzero(fits & (counts == q))
-            whole = len(rows) == len(x)
-            part, memory = (iterate, state) if whole else (take(iterate, rows), take(state, rows))
-            done = step(
-                oracle,
-                part,
-                (directions if whole else take(directions, rows))[:, : int(q)],
-                method.estimator,
-                method.update,
-                smoothing,
-                reevaluate=reevaluate,
-                refine=refinement(sampler, memory),
-                composite=composite,
-                rows=None if whole else rows,
-            )
-            memory = observed(sampler, memory, done)
-            iterate, state = (
-                (done.iterate, memory) if whole else (put(iterate, rows, done.iterate), put(state, rows, memory))
-            )
-            gradient = done.estimate.gradient if whole else put(gradient, rows, done.estimate.gradient)
-        yield Moment(oracle.queries.copy(), iterate, before, gradient)
+            if 2 * len(rows) > b:  # quicker to carry the others along than to copy what these remember
+                then = advance(now, directions[:, : int(q)], only=None if len(rows) == b else rows)
+            else:
+                others.append(rows)
+                parts.append(advance(take(now, rows), take(directions, rows)[:, : int(q)], rows))
+        if not fits.all():
+            others.append(np.flatnonzero(~fits))
+            parts.append(take(now, others[-1]))
+        if others:
+            then = put(then, np.concatenate(others), reduce(concatenate, parts))
+        iterate, state, gradient = then
+        yield Moment(oracle.queries.copy(), iterate, now.iterate.x, gradient)
 
 
 def counts_of(sampler: Sampler, state: State, rows: int, num_directions: int) -> np.ndarray:

@@ -182,6 +182,7 @@ def step(
     refine: Refine | None = None,
     composite: bool = False,
     rows: np.ndarray | None = None,
+    only: np.ndarray | None = None,
 ) -> Step:
     """Estimate the gradient along the directions, move, and evaluate f where the move led.
 
@@ -198,6 +199,7 @@ def step(
         composite: Take the problem's known part exactly: slopes are of the unknown part, g is the steepest feasible
             slope of both, and x' stays in the box. The queries are the same. No effect where nothing is known.
         rows: Which of the oracle's runs these are; None for all.
+        only: Where all runs are here: ask f for these alone. What comes out for the others means nothing.
 
     Returns:
         The step. Costs `cost(...)` queries per row; f(x') is cached as the next step's f(x).
@@ -212,6 +214,13 @@ def step(
     points = next(questions)
     while True:
         try:
-            points = questions.send(oracle(points, rows))
+            points = questions.send(oracle(points, rows) if only is None else _asked(oracle, points, only))
         except StopIteration as finished:
             return finished.value
+
+
+def _asked(oracle: Oracle, points: Tensor, only: np.ndarray) -> Tensor:
+    """Values (B, m) at points (B, m, d): f's in these rows, 0 in the others."""
+    index = torch.from_numpy(only).to(points.device)
+    values = oracle(points[index], only)
+    return values.new_zeros(points.shape[:2]).index_copy(0, index, values)
