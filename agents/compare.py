@@ -93,12 +93,16 @@ def held_out(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(curves: Sequence[Curves]) -> list[dict[str, Any]]:
-    """One row per method: mean and std of best f after a tenth, a half and all of the budget, and queries spent."""
+    """One row per method: mean and std of best f at three query counts up to the budget, and queries spent.
+
+    After a tenth, a half and all of the budget; where a method is `early`, after a hundredth, a tenth and all of it.
+    """
+    shares = (100, 10, 1) if any(c.early for c in curves) else (10, 2, 1)
     rows = []
     for c in curves:
         budget = int(c.queries[-1])
         row: dict[str, Any] = {"method": c.name, "runs": len(c.best)}
-        for at in (budget // 10, budget // 2, budget):
+        for at in (max(1, budget // share) for share in shares):
             values = c.best[:, np.searchsorted(c.queries, at, side="right") - 1]
             row[f"f at {at}"] = float(values.mean())
             row[f"std at {at}"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0

@@ -39,6 +39,7 @@ class Curves:
         best: Least f within so many queries, (N, T).
         cosine: |cos| of the estimates and the true gradient, running values, (N, T); None if not measured.
         spent: Queries that each run really spent, (N,).
+        early: Does much happen in the first hundredth of the budget already?
     """
 
     name: str
@@ -46,6 +47,7 @@ class Curves:
     best: np.ndarray
     cosine: np.ndarray | None
     spent: np.ndarray
+    early: bool = False
 
 
 def run_policy(
@@ -109,7 +111,7 @@ def run_followed(name: str, settings: Mapping[str, Any], policy: Policy, seeds: 
     queries, best = (np.stack(column, axis=1) for column in zip(*trace, strict=True))
     grid = grid_of(int(s.budget))
     carried = [on_grid(grid, q, f) for q, f in zip(queries, best, strict=True)]
-    return Curves(name, grid, np.stack(carried), None, queries[:, -1])
+    return Curves(name, grid, np.stack(carried), None, queries[:, -1], early=True)
 
 
 def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, method: str, **options: Any) -> Curves:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agents.curves import Curves
 from zo_gym.bench.style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 def figure(curves: Sequence[Curves], title: str) -> Figure:
     """Mean lines with shaded standard deviations; the steep first twentieth of the budget may leave the axis of f.
+
+    Where a method is `early` both axes are logarithmic, and no mean leaves them.
 
     The second panel, |cos(g, grad f)| as a running mean over 20 grid points, is there if any curve measured it.
     """
@@ -28,10 +32,14 @@ def figure(curves: Sequence[Curves], title: str) -> Figure:
         if c.cosine is not None:
             mean, _, _ = mean_std(running_mean(c.cosine, 20))
             axes[1].plot(c.queries, mean, linestyle=line.dashes, color=line.colour, linewidth=1.5)
-    last = [c.best[:, -1].mean() for c in curves]
-    shown = [c.best.mean(0)[len(c.queries) // 20] for c in curves]
-    spread = max(max(shown) - min(last), 1e-12)
-    axes[0].set_ylim(min(last) - 0.05 * spread, max(shown) + 0.05 * spread)
+    if any(c.early for c in curves):
+        means = np.concatenate([c.best.mean(0) for c in curves])
+        axes[0].set(xscale="log", yscale="log", ylim=(0.7 * means.min(), 1.4 * means.max()))
+    else:
+        last = [c.best[:, -1].mean() for c in curves]
+        shown = [c.best.mean(0)[len(c.queries) // 20] for c in curves]
+        spread = max(max(shown) - min(last), 1e-12)
+        axes[0].set_ylim(min(last) - 0.05 * spread, max(shown) + 0.05 * spread)
     axes[0].set(xlabel="queries", ylabel="best f so far", title=title)
     axes[0].legend(fontsize=8, frameon=False)
     if measured:

@@ -264,6 +264,13 @@ def test_the_table_holds_means_and_sample_deviations_at_a_tenth_a_half_and_all_o
     assert (second["runs"], second["std at 100"]) == (1, 0.0)  # one run has no deviation
 
 
+def test_the_table_begins_at_a_hundredth_where_much_has_happened_by_then() -> None:
+    early = [replace(curve, early=curve.name == "second", queries=curve.queries * 10) for curve in two_curves()]
+    first, second = rows_of(early)
+    assert [first[f"f at {at}"] for at in (10, 100, 1000)] == [150.0, 50.0, 2.0]
+    assert list(first) == list(second)
+
+
 def test_the_markdown_table_has_a_line_per_method() -> None:
     lines = markdown(rows_of(two_curves())).splitlines()
     assert lines[0] == "| method | runs | f at 10 | f at 50 | f at 100 |"
