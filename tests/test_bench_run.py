@@ -137,6 +137,20 @@ def test_tuning_tries_the_range_then_around_the_best_and_is_kept(tmp_path: Path)
     assert len(tried) == 10
 
 
+@pytest.mark.parametrize(("shares", "budget"), [({}, 120), ({"quadratic": 0.1}, 30), ({"a9a": 0.1}, 120)])
+def test_a_task_may_be_tuned_on_a_smaller_share_of_its_budget(
+    shares: dict[str, float], budget: int, tmp_path: Path
+) -> None:
+    def spender(setup: Setup) -> Outcome:
+        track = Track(setup.family, setup.task.budget)
+        track.add(setup.task.budget, [1.0] * setup.family.size)
+        return track.finish(starts_of(setup.family))
+
+    contestant = Contestant("p", "control", spender, {"delta": (1.0,)}, tuning_share=0.4, tuning_shares=shares)
+    tuned_options("p", {"p": contestant}, TINY["quadratic"], tmp_path)
+    assert json.loads((tmp_path / "p" / "tuning.json").read_text())["budget"] == budget
+
+
 def test_an_option_at_which_everything_fails_is_an_error(tmp_path: Path) -> None:
     def hopeless(setup: Setup) -> Outcome:
         raise ObjectiveError("overflow")

@@ -67,6 +67,7 @@ class Contestant:
         tuning_rows: How many of the task's tuning rows each value is tried on; None: all.
         tuning_share: Share of the budget that each value is tried with: less than all for methods whose steps cost few
             queries, and so take long.
+        tuning_shares: Name of a task whose f takes long -> the share there instead.
         prepare: Makes what `run` needs besides, e.g. learned weights, for (task, folder); None where nothing is needed.
         needs: Name of another contestant whose `prepare` this one's run needs too.
         batched: All rows advance as one batch; else each row is a run, and a file, of its own.
@@ -81,6 +82,7 @@ class Contestant:
     finer: tuple[float, ...] = FINER
     tuning_rows: int | None = None
     tuning_share: float = 1.0
+    tuning_shares: Mapping[str, float] = field(default_factory=dict)
     prepare: Callable[[Task, Path], None] | None = None
     needs: str | None = None
     batched: bool = True
@@ -222,9 +224,10 @@ _ETA = {"delta": DELTAS}
 _FIRST_ETA = {"learning_rate": DELTAS}
 
 
-def _adaptive(method: str, label: str, group: Group) -> Contestant:
+def _adaptive(method: str, label: str, group: Group, **shares: float) -> Contestant:
     """With the adaptive rule: its first step is searched on more starts, as where a run ends is partly chance."""
-    return Contestant(label, group, own(method, update="adaptive"), _FIRST_ETA, tuning_rows=10, tuning_share=0.4)
+    run = own(method, update="adaptive")
+    return Contestant(label, group, run, _FIRST_ETA, tuning_rows=10, tuning_share=0.4, tuning_shares=shares)
 
 
 def lstm_file(folder: Path) -> Path:
@@ -253,12 +256,14 @@ CONTESTANTS: dict[str, Contestant] = {
     "zo-lstm": Contestant("ZO-LSTM", "paper", _run_lstm, prepare=train_lstm, training_queries=_lstm_queries),
     "zo-sgd-q1": Contestant("ZO-SGD, q = 1", "control", own("zo-sgd-q1"), _ETA, tuning_share=0.4),
     "zo-sgd-sphere": Contestant("ZO-SGD, sphere", "control", own("zo-sgd-sphere"), _ETA),
-    "rand-ada": _adaptive("rand-ada", "random direction, adaptive step", "control"),
+    "rand-ada": _adaptive("rand-ada", "random direction, adaptive step", "control", a9a=0.1, mnist_attack=0.1),
     "zo-sign": Contestant("ZO-signSGD", "further", own("zo-sign"), _ETA),
     "zo-adam": Contestant("ZO-Adam", "further", own("zo-adam"), _ETA),
     "zo-adamm": Contestant("ZO-AdaMM", "further", own("zo-adamm"), _ETA),
     "history-rgf": Contestant("history-prior RGF", "further", own("history-rgf"), _ETA, tuning_share=0.4),
-    "history-rgf-ada": _adaptive("history-rgf", "history-prior RGF, adaptive step", "further"),
+    "history-rgf-ada": _adaptive(
+        "history-rgf", "history-prior RGF, adaptive step", "further", a9a=0.1, mnist_attack=0.1
+    ),
     "zo-svrg": Contestant("ZO-SVRG", "further", peer("zo-svrg"), _ETA),
     "cma-es": Contestant(
         "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
@@ -272,6 +277,6 @@ CONTESTANTS: dict[str, Contestant] = {
         tuning_rows=10,  # which local minimum a run ends in is chance
     ),
     "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA, tuning_share=0.4),
-    "true-gradient-ada": _adaptive("true-gradient", "true gradient direction, adaptive step", "reference"),
+    "true-gradient-ada": _adaptive("true-gradient", "true gradient direction, adaptive step", "reference", a9a=0.1),
 }
 """The methods of this package and the peers. ZO-RL is added by who can build its agents."""

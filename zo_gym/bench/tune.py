@@ -32,7 +32,8 @@ def tuned_options(name: str, contestants: Mapping[str, Contestant], task: Task, 
     file = folder / name / "tuning.json"
     if file.is_file():
         return {option: float(json.loads(file.read_text(encoding="utf-8"))["winner"])}
-    shorter = replace(task, budget=round(contestant.tuning_share * task.budget))
+    share = contestant.tuning_shares.get(task.name, contestant.tuning_share)
+    shorter = replace(task, budget=round(share * task.budget))
     family = task.family("tuning", contestant.tuning_rows)
     seeds = tuple(range(FIRST_SEED["tuning"], FIRST_SEED["tuning"] + family.size))
 
