@@ -54,6 +54,7 @@ def follow(
     sharpness: float = SHARPNESS,
     update: UpdateRule | None = None,
     refresh_distance: float = REFRESH * LEARNING_RATE,
+    infer_penalty: bool = True,
     **options: Any,
 ) -> Method:
     """Steps along what the belief makes of the guess: one query each for the first 25, then mostly two.
@@ -66,8 +67,15 @@ def follow(
         sharpness: Of the directions probed, and of steps where `update` is None.
         update: How to step; None: `steps`.
         refresh_distance: How far x moves before the guess is asked anew.
+        infer_penalty: Where no part of f is known and x is an image, with pixels in [0, 1]: infer what f asks for the
+            distance from the start, as of `zo_gym.samplers.prior_belief`.
         **options: Further ones of `zo_gym.samplers.prior_belief`.
     """
-    options |= {"shape": shape, "sharpness": sharpness, "refresh_distance": refresh_distance}
+    options |= {
+        "infer_penalty": infer_penalty and shape is not None,
+        "shape": shape,
+        "sharpness": sharpness,
+        "refresh_distance": refresh_distance,
+    }
     sampler = prior_belief(field, torch.arange(rows), known, **options)
     return Method(sampler, span, update or steps(sharpness=sharpness), 2)

@@ -1,7 +1,8 @@
 """Learned policies in attacks on images that nobody has looked at, beside baselines, controls and ablations.
 
 Whatever follows a policy here is trained for it alone, one policy a repeat, and all count the same queries. "+known"
-methods take the l1 term and the box exactly, at no query; the others see f as a whole.
+methods take the l1 term and the box exactly, at no query; the others see f as a whole, and what follows a guess infers
+from its values how much the distance from the start costs.
 """
 
 from __future__ import annotations
@@ -112,13 +113,6 @@ def truth(setup: Setup) -> Field:
     return gradient
 
 
-def true_whole(setup: Setup) -> Field:
-    """The true gradient of all of f, for those that see it as a whole."""
-    gradient = setup.family.gradient
-    assert gradient is not None
-    return gradient
-
-
 def _same_steps(setup: Setup) -> Method:
     """The belief sampler without any guess, with the same steps: what memory alone is worth."""
     return Method(belief(64), span, steps(), 1)
@@ -149,7 +143,7 @@ def guess(
 ) -> Contestant:
     """A contestant that follows a guess as a policy is followed; options as of `following`."""
     run = with_field(make, following(composite, **options), composite=composite)
-    return Contestant(label, group, run, needs=None if make in (truth, true_whole, template) else "policy")
+    return Contestant(label, group, run, needs=None if make in (truth, template) else "policy")
 
 
 def _subgradients() -> UpdateRule:
@@ -176,12 +170,13 @@ _BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
 CONTESTANTS: dict[str, Contestant] = {
     "policy": policy("policy, known part exact", group="policy"),
     "policy-plain": replace(
-        policy("policy, f as a whole", following(composite=False), group="policy", composite=False), needs="policy"
+        policy("policy, f as a whole, penalty inferred", following(composite=False), group="policy", composite=False),
+        needs="policy",
     ),
     "true": guess("true gradient, same steps, known part exact", truth, group="reference", refresh_distance=0.0),
     "true-plain": guess(
-        "true gradient, same steps, f as a whole",
-        true_whole,
+        "true gradient, same steps, f as a whole, penalty inferred",
+        truth,
         group="reference",
         composite=False,
         refresh_distance=0.0,
@@ -199,6 +194,10 @@ CONTESTANTS: dict[str, Contestant] = {
     "untrained": guess("untrained network", untrained),
     "template": guess("class-mean template of true gradients", template),
     "flipped": guess("policy upside down", flipped),
+    "no-inference": policy(
+        "f as a whole, no penalty inferred", following(composite=False, infer_penalty=False), composite=False
+    ),
+    "untrained-plain": guess("untrained network, f as a whole, penalty inferred", untrained, composite=False),
     "alone": policy("no memory: guess and factor alone", following(memory=False)),
     "no-gate": policy("gate off", following(gate=False)),
     "span": policy("span of guess, last estimate, 2 random", spanning),

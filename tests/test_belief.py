@@ -250,9 +250,9 @@ def test_slopes_along_axes_that_the_sampler_did_not_choose_are_left_as_they_are(
     u, state = sampler.sample(sampler.init(x), x, d, [make_generator(0)])
     assert sampler.refine is not None
 
-    def refine(x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+    def refine(x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State, None]:
         assert sampler.refine is not None
-        return sampler.refine(state, x, directions, estimate)
+        return *sampler.refine(state, x, directions, estimate), None
 
     done = step(oracle, begin(x, oracle(x[:, None])[:, 0], rule), u, coordinate, rule, MU, refine=refine)
     curvature = torch.tensor([1.0, 2**0.5, 2.0], dtype=F64)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
     {"base", "registry", "version", "metrics", "checks"},
-    {"rng", "rows", "directions", "datasets", "render", "family", "files"},
+    {"rng", "rows", "directions", "l1_box", "datasets", "render", "family", "files"},
     {"rnn"},
     {"oracle", "estimators", "samplers", "updates", "problems", "gate"},
     {"step"},

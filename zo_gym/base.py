@@ -73,6 +73,19 @@ class Known(NamedTuple):
     formula."""
 
 
+class KnownHere(NamedTuple):
+    """The known part of f for B rows: `Known` with their instances filled in, or what a sampler infers of one."""
+
+    value: Callable[[Tensor], Tensor]
+    """Points (B, m, d) -> (B, m)."""
+    subgradient: Callable[[Tensor, Tensor], Tensor]
+    """x (B, d), g (B, d) -> (B, d)."""
+    land: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """x (B, d), x' (B, d), g (B, d) -> (B, d)."""
+    vertex: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None
+    """x (B, d), the unknown part there (B,), g (B, d), what to add to it (B,) -> (B, d)."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """An objective to minimise, where to start, and what is known about it.
@@ -173,8 +186,8 @@ class Estimate(NamedTuple):
     gain: Tensor
     """grad f . g as the queries measured it, shape (B,): a step -eta g lowers the linear model of f by eta * gain."""
     vertex: Callable[[Tensor], Tensor] | None = None
-    """Computes `Known.vertex` at x, (B, d), as if the unknown part were higher by so much, (B,). None where the known
-    part is not taken exactly, or has none."""
+    """Computes `Known.vertex` at x, (B, d), as if the unknown part were higher by so much, (B,). None where no part is
+    known or inferred, or it has none."""
 
 
 class Iterate(NamedTuple):
@@ -235,6 +248,9 @@ class Sampler(NamedTuple):
     refine: Callable[[State, Tensor, Tensor, Estimate], tuple[Tensor, State]] | None = None
     """(state, x (B, d), directions (B, q, d), estimate) -> a better g (B, d) from what earlier steps told, state.
     None leaves the estimate as the step's own queries make it."""
+    infer: Callable[[State], KnownHere] | None = None
+    """state, as `refine` leaves it -> a part of f that has a formula, as earlier steps told: where no part is known, g
+    and the move are as if this one were. None where nothing of the kind is learned."""
     wants: Callable[[State], Tensor] | None = None
     """state -> how many of its first directions each row wants probed now, int64 (B,), from 0 to q. None: all q."""
 

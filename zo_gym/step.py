@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Estimator, Iterate, Known, Sampler, State, Step, UpdateRule
+from zo_gym.base import Estimate, Estimator, Iterate, Known, KnownHere, Sampler, State, Step, UpdateRule
 from zo_gym.checks import check_positive
 from zo_gym.oracle import OnFailure, Oracle, worst_case
 
@@ -66,32 +65,27 @@ def cost(estimator: Estimator, num_directions: int, dim: int, *, probe: bool = F
     return estimator.num_queries(num_directions, dim) + 1 + probe + reevaluate
 
 
-Refine = Callable[[Tensor, Tensor, Estimate], tuple[Tensor, State]]
-"""x (B, d), directions (B, q, d), estimate -> a better g (B, d), and what to remember: `Sampler.refine` at a state."""
+Refine = Callable[[Tensor, Tensor, Estimate], tuple[Tensor, State, KnownHere | None]]
+"""x (B, d), directions (B, q, d), estimate -> a better g (B, d), what to remember, and what is taken for known by now:
+`Sampler.refine` and `Sampler.infer` at a state."""
 
 
 def refinement(sampler: Sampler, state: State) -> Refine | None:
-    """`Sampler.refine` at this state, for `step`."""
-    refine = sampler.refine
-    return None if refine is None else lambda x, directions, estimate: refine(state, x, directions, estimate)
+    """`Sampler.refine` and `Sampler.infer` at this state, for `step`."""
+    refine, infer = sampler.refine, sampler.infer
+    if refine is None:
+        return None
+
+    def refined(x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State, KnownHere | None]:
+        g, memory = refine(state, x, directions, estimate)
+        return g, memory, None if infer is None else infer(memory)
+
+    return refined
 
 
 def observed(sampler: Sampler, state: State, done: Step) -> State:
     """The sampler's state after the step, which began at this state."""
     return sampler.observe(state if done.memory is None else done.memory, done)
-
-
-class KnownHere(NamedTuple):
-    """The known part of f for B rows: `Known` with their instances filled in."""
-
-    value: Callable[[Tensor], Tensor]
-    """Points (B, m, d) -> (B, m)."""
-    subgradient: Callable[[Tensor, Tensor], Tensor]
-    """x (B, d), g (B, d) -> (B, d)."""
-    land: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """x (B, d), x' (B, d), g (B, d) -> (B, d)."""
-    vertex: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None
-    """x (B, d), the unknown part there (B,), g (B, d), what to add to it (B,) -> (B, d)."""
 
 
 def known_here(known: Known, instances: Tensor) -> KnownHere:
@@ -141,15 +135,18 @@ def ask_step(
         estimate = estimator.combine(probed, fx, directions, smoothing)
     else:
         part = known.value(torch.cat([points[:, :m], x.unsqueeze(1)], dim=1))  # (B, m + 1)
-        estimate = estimator.combine(probed - part[:, :-1], fx - part[:, -1], directions, smoothing)
+        here = part[:, -1]
+        estimate = estimator.combine(probed - part[:, :-1], fx - here, directions, smoothing)
     memory = None
     if refine is not None:
-        g, memory = refine(x, directions, estimate)
+        g, memory, inferred = refine(x, directions, estimate)
         estimate = estimate._replace(gradient=g, gain=g.square().sum(1))
+        if known is None and inferred is not None:
+            known, here = inferred, inferred.value(x.unsqueeze(1)).squeeze(1)
     unknown = estimate.gradient
     if known is not None:
         g = known.subgradient(x, unknown)
-        vertex = None if known.vertex is None else partial(known.vertex, x, fx - part[:, -1], unknown)
+        vertex = None if known.vertex is None else partial(known.vertex, x, fx - here, unknown)
         estimate = estimate._replace(gradient=g, gain=g.square().sum(1), vertex=vertex)
 
     x_new, rule_state = rule.propose(rule_state, x, fx, estimate)

@@ -256,14 +256,12 @@ CONTESTANTS: dict[str, Contestant] = {
     "zo-lstm": Contestant("ZO-LSTM", "paper", _run_lstm, prepare=train_lstm, training_queries=_lstm_queries),
     "zo-sgd-q1": Contestant("ZO-SGD, q = 1", "control", own("zo-sgd-q1"), _ETA, tuning_share=0.4),
     "zo-sgd-sphere": Contestant("ZO-SGD, sphere", "control", own("zo-sgd-sphere"), _ETA),
-    "rand-ada": _adaptive("rand-ada", "random direction, adaptive step", "control", a9a=0.1, mnist_attack=0.1),
+    "rand-ada": _adaptive("rand-ada", "random direction, adaptive step", "control", mnist_attack=0.1),
     "zo-sign": Contestant("ZO-signSGD", "further", own("zo-sign"), _ETA),
     "zo-adam": Contestant("ZO-Adam", "further", own("zo-adam"), _ETA),
     "zo-adamm": Contestant("ZO-AdaMM", "further", own("zo-adamm"), _ETA),
     "history-rgf": Contestant("history-prior RGF", "further", own("history-rgf"), _ETA, tuning_share=0.4),
-    "history-rgf-ada": _adaptive(
-        "history-rgf", "history-prior RGF, adaptive step", "further", a9a=0.1, mnist_attack=0.1
-    ),
+    "history-rgf-ada": _adaptive("history-rgf", "history-prior RGF, adaptive step", "further", mnist_attack=0.1),
     "zo-svrg": Contestant("ZO-SVRG", "further", peer("zo-svrg"), _ETA),
     "cma-es": Contestant(
         "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
@@ -277,6 +275,6 @@ CONTESTANTS: dict[str, Contestant] = {
         tuning_rows=10,  # which local minimum a run ends in is chance
     ),
     "true-gradient": Contestant("true gradient direction", "reference", own("true-gradient"), _ETA, tuning_share=0.4),
-    "true-gradient-ada": _adaptive("true-gradient", "true gradient direction, adaptive step", "reference", a9a=0.1),
+    "true-gradient-ada": _adaptive("true-gradient", "true gradient direction, adaptive step", "reference"),
 }
 """The methods of this package and the peers. ZO-RL is added by who can build its agents."""

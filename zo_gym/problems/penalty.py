@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from zo_gym import l1_box
 from zo_gym.base import Known, Objective
 from zo_gym.problems.linear import norm as euclidean_norm
 
@@ -19,11 +20,6 @@ class Norm(NamedTuple):
     """p (n, d) -> (n,); at a kink autograd takes the subgradient sign(0) = 0."""
     least: Callable[[Tensor, Tensor, float], Tensor]
     """(p (n, d), g (n, d), c) -> the element of least norm of g + c * subdifferential of |p|, (n, d)."""
-
-
-def _least_l1(p: Tensor, g: Tensor, c: float) -> Tensor:
-    shrunk = g.sign() * (g.abs() - c).clamp_min(0.0)
-    return torch.where(p == 0, shrunk, g + c * p.sign())
 
 
 def _least_l2(p: Tensor, g: Tensor, c: float) -> Tensor:
@@ -50,13 +46,8 @@ def _onto_l1_ball(v: Tensor, radius: float) -> Tensor:
     return torch.where(size.sum(1, keepdim=True) > radius, outside, v)
 
 
-def _inward(x: Tensor, slope: Tensor) -> Tensor:
-    """0 where a step along -slope would leave [0, 1]."""
-    return torch.where(((x <= 0) & (slope > 0)) | ((x >= 1) & (slope < 0)), 0.0, slope)
-
-
 NORMS: dict[str, Norm] = {
-    "l1": Norm(lambda p: p.abs().sum(dim=1), _least_l1),
+    "l1": Norm(lambda p: p.abs().sum(dim=1), l1_box.least_slope),
     "l2": Norm(euclidean_norm, _least_l2),
     "linf": Norm(lambda p: p.abs().amax(dim=1), _least_linf),
 }
@@ -65,9 +56,7 @@ NORMS: dict[str, Norm] = {
 def penalty(norm: str, c: float, centres: Tensor) -> Known:
     """c |clip(x) - x0| and the box [0, 1]^d, beside an unknown part that is never negative, as a hinge.
 
-    Where the l1 norm holds a coordinate at x0 (|g_i| <= c there), a move across x0_i ends on it, as in the orthant-wise
-    method of Andrew and Gao (2007): otherwise steps of a finite length would jump to and fro over the kink for ever.
-    For the l1 norm the vertex is a fractional knapsack, which sorting solves.
+    For the l1 norm see `zo_gym.l1_box`; where it holds a coordinate at x0 a move across ends there.
 
     Args:
         norm: A key of `NORMS`.
@@ -81,27 +70,12 @@ def penalty(norm: str, c: float, centres: Tensor) -> Known:
         return c * shape.value(moved.flatten(0, 1)).view(points.shape[:2])
 
     def subgradient(x: Tensor, g: Tensor, instances: Tensor) -> Tensor:
-        p = x.clamp(0.0, 1.0) - centres[instances]
-        g = torch.where(p == 0, _inward(x, g), g)  # what the bounds hold, the norm need not
-        return _inward(x, shape.least(p, g, c))
+        return l1_box.steepest(x, g, c, centres[instances], shape.least)
 
     def land(x: Tensor, target: Tensor, g: Tensor, instances: Tensor) -> Tensor:
-        inside = target.clamp(0.0, 1.0)
-        if norm != "l1":
-            return inside
-        centre = centres[instances]
-        crossed = (x - centre) * (inside - centre) < 0
-        return torch.where(crossed & (g.abs() <= c), centre, inside)
+        return l1_box.land(x, target, g, c, centres[instances]) if norm == "l1" else target.clamp(0.0, 1.0)
 
     def vertex(x: Tensor, level: Tensor, g: Tensor, instances: Tensor) -> Tensor:
-        # A coordinate that goes from x0_i to its bound lowers the unknown part's model by |g_i| for each c that it
-        # costs: so those with the largest |g_i| go, until the model is 0, and none whose |g_i| is not worth c.
-        centre, size = centres[instances], g.abs()
-        room = torch.where(g > 0, centre, 1 - centre)
-        falling, order = size.sort(dim=1, descending=True)
-        gain = torch.where(falling > c, falling * room.gather(1, order), 0.0)
-        wanted = (level + (g * (centre - x)).sum(1)).unsqueeze(1) - (gain.cumsum(1) - gain)
-        share = torch.where(gain > 0, wanted / gain.clamp_min(torch.finfo(g.dtype).tiny), 0.0).clamp(0.0, 1.0)
-        return centre - g.sign() * room * torch.zeros_like(g).scatter(1, order, share)
+        return l1_box.vertex(x, level, g, c, centres[instances])
 
     return Known(value, subgradient, land, least=0.0, vertex=vertex if norm == "l1" else None)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.samplers.gradient_process import Belief, relative_noise
+from zo_gym.samplers.inferred import Inferred, distance, weight
 from zo_gym.samplers.slope_window import remember
 
 FADE, PRIOR = 0.97, 0.03
@@ -67,6 +68,8 @@ class Guided(NamedTuple):
     """Has the last step not moved? (B,) bool."""
     clock: Tensor
     """Steps since the gate moved, int64 (B,)."""
+    penalty: Inferred | None
+    """What is inferred of a penalty; None: nothing is."""
 
 
 def mixed(mean: Tensor, slope: Tensor) -> Tensor:
@@ -81,7 +84,8 @@ def moved_on(state: Guided, guess: Tensor) -> Guided:
     valid = move.valid & (length > 0)
     length = torch.where(valid, length, 1.0)
     slope, said = move.change / length, (guess * move.trial).sum(1) / length
-    missed = slope - kappa_of(state).squeeze(1) * said
+    slope = slope - priced(state, move.start, move.trial) / length
+    missed = slope - factors(state)[0].squeeze(1) * said
     along = mixed(state.along, torch.stack([slope, missed], dim=1))
     counts = valid & state.on & state.belief.slopes.full.any(1)  # before the first slope kappa is anything
     state = state._replace(along=torch.where(counts.unsqueeze(1), along, state.along))
@@ -97,23 +101,64 @@ def remembered(state: Guided, guess: Tensor, point: Tensor, interval: Tensor, ch
     rows = torch.arange(len(point), device=point.device)
     place = slopes.told % slopes.values.shape[1]
     guesses = state.guesses.index_put((rows, place), torch.where(valid, said, state.guesses[rows, place]))
+    penalty = state.penalty
+    if penalty is not None:
+        away = further(penalty, point, interval) / torch.where(valid, length, 1.0)
+        penalty = penalty._replace(
+            said=penalty.said.index_put((rows, place), torch.where(valid, away, penalty.said[rows, place]))
+        )
     slopes = remember(slopes, state.roots * point, state.roots * interval, change, valid)
-    return state._replace(belief=state.belief._replace(slopes=slopes), guesses=guesses)
+    return state._replace(belief=state.belief._replace(slopes=slopes), guesses=guesses, penalty=penalty)
 
 
-def kappa_of(state: Guided) -> Tensor:
-    """The factor of h, (B, 1): least squares over the remembered slopes, recent ones first, and one that says 1."""
-    slopes = state.belief.slopes
+def further(penalty: Inferred, point: Tensor, interval: Tensor) -> Tensor:
+    """By how much an interval (B, d) that begins at the point (B, d) leads away from x0, in |x - x0|_1, (B,)."""
+    return distance(penalty, point + interval) - distance(penalty, point)
+
+
+def priced(state: Guided, point: Tensor, interval: Tensor) -> Tensor:
+    """What the inferred penalty adds to f along an interval (B, d) that begins at the point (B, d), (B,)."""
+    if state.penalty is None:
+        return torch.zeros_like(point[:, 0])
+    return factors(state)[1].squeeze(1) * further(state.penalty, point, interval)
+
+
+def factors(state: Guided) -> tuple[Tensor, Tensor]:
+    """The factor kappa of h and the weight c of the penalty, (B, 1) each; 0 where there is none.
+
+    Least squares over the remembered slopes, recent ones first, and one that says kappa = 1 and one that says c = 0.
+    """
+    slopes, tiny = state.belief.slopes, torch.finfo(state.guesses.dtype).tiny
     size = slopes.values.shape[1]
     place = torch.arange(size, device=slopes.told.device)
     age = (slopes.told.unsqueeze(1) - 1 - place) % size
-    weight = torch.where(slopes.full, FADE**age, 0.0)
+    recent = torch.where(slopes.full, FADE**age, 0.0)
+    count = slopes.full.sum(1).clamp_min(1)
     squares = state.guesses.square()
-    prior = PRIOR * squares.sum(1) / slopes.full.sum(1).clamp_min(1)
-    above = (weight * state.guesses * slopes.values).sum(1) + prior
-    below = (weight * squares).sum(1) + prior
-    kappa = torch.where(below > 0, above / below.clamp_min(torch.finfo(below.dtype).tiny), 1.0)
-    return torch.where(state.on, kappa, 0.0).unsqueeze(1)
+    prior = PRIOR * squares.sum(1) / count
+    above = (recent * state.guesses * slopes.values).sum(1) + prior
+    below = (recent * squares).sum(1) + prior
+    c = torch.zeros_like(below)
+    if state.penalty is not None:
+        said = state.penalty.said
+        both = (recent * state.guesses * said).sum(1)
+        own = (recent * said.square()).sum(1) + PRIOR * said.square().sum(1) / count
+        told = (recent * said * slopes.values).sum(1)
+        determinant = below * own - both.square()
+        c = torch.where(determinant > tiny, (below * told - both * above) / determinant.clamp_min(tiny), 0.0)
+        c = torch.where(state.on, weight(state.penalty, c), 0.0)
+        above = above - c * both
+    kappa = torch.where(below > 0, above / below.clamp_min(tiny), 1.0)
+    return torch.where(state.on, kappa, 0.0).unsqueeze(1), c.unsqueeze(1)
+
+
+def residuals_of(state: Guided) -> Tensor:
+    """What the guess and the penalty leave of the remembered slopes, (B, r)."""
+    kappa, c = factors(state)
+    rest = state.belief.slopes.values - kappa * state.guesses
+    if state.penalty is not None:
+        rest = rest - c * state.penalty.said
+    return torch.where(state.belief.slopes.full, rest, 0.0)
 
 
 def noise_of(state: Guided, variance: float | None) -> Tensor:

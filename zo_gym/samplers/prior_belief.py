@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Generators, Known, Sampler, State, Step
+from zo_gym.base import Estimate, Generators, Known, KnownHere, Sampler, State, Step
 from zo_gym.checks import check_at_least, check_integer, check_positive
 from zo_gym.directions import sharpen, unit
 from zo_gym.rng import normal
@@ -32,8 +32,20 @@ from zo_gym.samplers.gradient_process import (
     solve,
     times_covariance,
 )
-from zo_gym.samplers.guided_state import Guided, Move, kappa_of, mixed, moved_on, noise_of, remembered
+from zo_gym.samplers.guided_state import (
+    Guided,
+    Move,
+    factors,
+    mixed,
+    moved_on,
+    noise_of,
+    priced,
+    remembered,
+    residuals_of,
+)
 from zo_gym.samplers.hybrid import Field
+from zo_gym.samplers.inferred import here as penalty_here
+from zo_gym.samplers.inferred import moved, no_penalty
 from zo_gym.samplers.spread import spread
 from zo_gym.samplers.trust import ALONE, explores, given_up, looks, owed, taken_up
 
@@ -58,6 +70,7 @@ def prior_belief(
     refresh_distance: float = 0.0,
     memory: bool = True,
     gate: bool = True,
+    infer_penalty: bool = False,
 ) -> Sampler:
     """g = the belief about grad f after the step's probe, if it has one: at first moves are its only slopes.
 
@@ -85,6 +98,9 @@ def prior_belief(
             query, but time.
         memory: False: r = 0, the guess with its factor alone, as long as it is in use.
         gate: False: the guess stays in use, come what may.
+        infer_penalty: Where nothing is known of f and the guess is in use: take f for an unknown part that is never
+            negative plus c |x - x0|_1, x0 the start, in the box [0, 1]^d, and learn c >= 0 from the run's slopes; see
+            `zo_gym.samplers.inferred`. The guess is then of the unknown part's gradient. No effect with `known`.
 
     Raises:
         TypeError, ValueError: An argument is not as described.
@@ -95,7 +111,9 @@ def prior_belief(
     near = check_at_least("refresh_distance", refresh_distance, 0.0)
     variance = None if noise_std is None else check_at_least("noise_std", noise_std, 0.0) ** 2
 
-    def begin(x: Tensor, instance: Tensor, on: Tensor, roots: Tensor, level: Tensor) -> Guided:
+    infers = infer_penalty and known is None
+
+    def begin(x: Tensor, instance: Tensor, on: Tensor, roots: Tensor, level: Tensor, start: Tensor) -> Guided:
         zero, none = torch.zeros_like(x), torch.zeros_like(instance)
         flat = x.new_zeros(len(x))
         return Guided(
@@ -114,12 +132,13 @@ def prior_belief(
             debt=flat,
             stuck=torch.zeros_like(on),
             clock=none,
+            penalty=no_penalty(start, size) if infers else None,
         )
 
     def init(x: Tensor) -> State:
         instance = instances.to(x.device)
         on = torch.ones_like(instance, dtype=torch.bool)
-        return begin(x, instance, on, spread(field(x, instance), shape).sqrt(), torch.full_like(x[:, 0], math.inf))
+        return begin(x, instance, on, spread(field(x, instance), shape).sqrt(), torch.full_like(x[:, 0], math.inf), x)
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         if q != 2:
@@ -132,7 +151,11 @@ def prior_belief(
         state, at = believe(moved_on(state, midway)._replace(guess=here, asked=asked), x)
         if not wants(state).any():
             return x.new_zeros(len(x), q, x.shape[1]), state
-        steepest = state.mean if known is None else known.subgradient(x, state.mean, state.instance)
+        steepest = state.mean
+        if known is not None:
+            steepest = known.subgradient(x, state.mean, state.instance)
+        elif infers:
+            steepest = infer(state).subgradient(x, state.mean)
         first = -sharpen(steepest, p)
         elsewhere = explores(state) | (steepest == 0).all(1)
         if elsewhere.any():
@@ -155,8 +178,8 @@ def prior_belief(
         return guess, asked
 
     def believe(state: Guided, x: Tensor) -> tuple[Guided, Posterior]:
-        kappa = kappa_of(state)
-        residuals = torch.where(state.belief.slopes.full, state.belief.slopes.values - kappa * state.guesses, 0.0)
+        kappa, _ = factors(state)
+        residuals = residuals_of(state)
         state = state._replace(belief=first_amplitude(state.belief, residuals))
         noise = noise_of(state, variance)
         reach = torch.where(state.on, REACH, gradient_process.REACH).to(x).unsqueeze(1)
@@ -173,15 +196,16 @@ def prior_belief(
         return (explores(state) | (state.clock >= ALONE)).long() + looks(state).long()
 
     def refine(state: State, x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
-        slopes = estimate.slopes
-        if slopes.shape[1]:
+        if directions.shape[1]:
+            intervals, changes = mu * directions, mu * estimate.slopes
+            told = [changes[:, i] - priced(state, x, intervals[:, i]) for i in range(directions.shape[1])]
             random = torch.where(
-                explores(state) & (state.level > FLAT), mixed(state.random, slopes[:, 0]), state.random
+                explores(state) & (state.level > FLAT), mixed(state.random, told[0] / mu), state.random
             )
             state = state._replace(random=random)
-            for i in range(directions.shape[1]):
-                valid = (state.level > FLAT) & (state.level + mu * slopes[:, i] > FLAT)
-                state = remembered(state, state.guess, x, mu * directions[:, i], mu * slopes[:, i], valid)
+            for i, change in enumerate(told):
+                valid = (state.level > FLAT) & (state.level + change > FLAT)
+                state = remembered(state, state.guess, x, intervals[:, i], changes[:, i], valid)
             state, _ = believe(state, x)
         return state.mean, state
 
@@ -200,6 +224,12 @@ def prior_belief(
                 before = step.iterate.fx - kept - height - known.least
                 end = before + change
                 after = end if step.kept is None else torch.where(step.kept, end, before)
+        elif state.penalty is not None:
+            tried = step.iterate.fx - kept + change
+            penalty, end = moved(state.penalty, start, start + step.trial, change, tried)
+            before = torch.where(end.isinf(), end, state.level)
+            after = end if step.kept is None else torch.where(step.kept, end, before)
+            state = state._replace(penalty=penalty)
         stays = torch.ones_like(state.on) if step.kept is None else step.kept
         state = state._replace(
             belief=heard(state.belief, step.echo),
@@ -211,16 +241,20 @@ def prior_belief(
         )
         return _gated(state, step) if gate else state
 
+    def infer(state: State) -> KnownHere:
+        return penalty_here(state.penalty, factors(state)[1].squeeze(1))
+
     def _gated(state: Guided, step: Step) -> Guided:
         useful = taken_up(state, step.estimate.slopes)
         changed = given_up(state) | useful
         if not changed.any():
             return state
         x = step.iterate.x
+        start = x if state.penalty is None else state.penalty.centre
         roots = torch.where(useful.unsqueeze(1), spread(state.guess, shape).sqrt(), 1.0)
-        return _chosen(changed, begin(x, state.instance, useful, roots, state.level), state)
+        return _chosen(changed, begin(x, state.instance, useful, roots, state.level, start), state)
 
-    return Sampler(init, sample, observe, refine=refine, wants=wants)
+    return Sampler(init, sample, observe, refine=refine, infer=infer if infers else None, wants=wants)
 
 
 def _chosen(rows: Tensor, there: Guided, here: Guided) -> Guided:

@@ -1,0 +1,177 @@
+"""A penalty of unknown weight: what a run makes of it, where there is one and where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zo_gym.base import Estimate, Iterate, Problem, State, Step
+from zo_gym.estimators import span
+from zo_gym.methods import Method
+from zo_gym.oracle import Oracle
+from zo_gym.problems.penalty import penalty
+from zo_gym.rng import make_generator
+from zo_gym.rollout import Moment, rollout
+from zo_gym.samplers import prior_belief
+from zo_gym.samplers.inferred import Inferred, distance, here, moved, no_penalty, weight
+from zo_gym.updates import conditional, sharpened
+
+D, ROWS = 30, 6
+F64 = torch.float64
+NONE = torch.zeros(ROWS, dtype=torch.int64)
+SLOPES = torch.cat([torch.linspace(-4.2, -3.8, 5, dtype=F64), torch.linspace(-0.5, 0.5, D - 5, dtype=F64)])
+LEAST = 0.6 + 0.6 + (6.0 - 0.6 * (4.2 + 4.1)) / 4.0
+"""|x - x0|_1 where the hinge is 0 most cheaply: two coordinates at their bound, the third one on the way."""
+START = torch.full((D,), 0.4, dtype=F64)
+
+
+def hinge(c: float) -> Problem:
+    """max(0, 6 + s . (x - x0)) + c |x - x0|_1: the least is LEAST c."""
+
+    def fun(points: torch.Tensor) -> torch.Tensor:
+        way = points.clamp(0.0, 1.0) - START
+        return (6.0 + way @ SLOPES).clamp_min(0.0) + c * way.abs().sum(1)
+
+    return Problem("hinge", D, fun, lambda g: START.clone(), shape=(5, 6))
+
+
+def run(c: float, budget: int, *, rows: int = ROWS, **options: bool) -> Moment:
+    """Where runs end whose guess is the true slope of the hinge."""
+    sampler = prior_belief(lambda x, i: SLOPES.expand_as(x), NONE[:rows], rank=16, **options)  # type: ignore[arg-type]
+    method = Method(sampler, span, sharpened(conditional(0.3), 2.0), 2)
+    generators = [make_generator(i) for i in range(rows)]
+    *_, last = rollout(Oracle(hinge(c), rows, budget=budget), method, START.expand(rows, D).clone(), generators)
+    return last
+
+
+@pytest.mark.parametrize("c", [0.05, 0.2, 1.0])
+def test_the_weight_is_found(c: float) -> None:
+    """Inside the flat region every move shows it to rounding, and that the floor is 0."""
+    sampler = prior_belief(lambda x, i: SLOPES.expand_as(x), NONE[:1], rank=16, infer_penalty=True, gate=False)
+    found: list[Inferred] = []
+
+    def observe(state: State, step: Step) -> State:
+        after = sampler.observe(state, step)
+        found.append(after.penalty)
+        return after
+
+    method = Method(sampler._replace(observe=observe), span, sharpened(conditional(0.3), 2.0), 2)
+    *_, _ = rollout(Oracle(hinge(c), 1, budget=60), method, START[None].clone(), [make_generator(0)])
+    assert found[-1].seen.item() == pytest.approx(c, rel=1e-6)
+    assert found[-1].floor.item() == pytest.approx(0.0, abs=0.01 * c)
+
+
+@pytest.mark.parametrize("c", [0.05, 0.2, 1.0])
+def test_what_is_inferred_leads_to_the_least_value(c: float) -> None:
+    least = LEAST * c
+    best = run(c, 100, infer_penalty=True).iterate.best_f
+    assert (best >= least - 1e-9).all()
+    assert best.mean() - least < 0.1 * least
+    assert best.mean() < run(c, 100).iterate.best_f.mean()
+
+
+def test_without_a_penalty_none_is_believed_in() -> None:
+    """f* = 0: what fits by chance is at most f / |x - x0|_1, which goes to 0 with f."""
+    assert (run(0.0, 40, infer_penalty=True).iterate.best_f == 0.0).all()
+
+
+def test_where_f_is_negative_there_is_no_penalty() -> None:
+    x = START.expand(2, D)
+    found, _ = moved(no_penalty(x, 8), x, x + 0.1, torch.tensor([-1.0, -7.0], dtype=F64), -torch.ones(2, dtype=F64))
+    assert (weight(found, torch.full((2,), 0.3, dtype=F64)) == 0.0).all()
+
+
+def test_a_weight_that_fits_is_no_more_than_f_allows() -> None:
+    x = START.expand(3, D)
+    end = x + 0.1  # |x - x0|_1 = 3
+    value = torch.tensor([0.6, 6.0, 0.6], dtype=F64)
+    found, level = moved(no_penalty(x, 8), x, end, value - 6.0, value)
+    found = weight(found, torch.tensor([0.5, 0.5, -0.5], dtype=F64))
+    torch.testing.assert_close(found, torch.tensor([0.2, 0.5, 0.0], dtype=F64))
+    assert level.isinf().all()
+
+
+def test_two_moves_at_the_same_rate_show_the_weight_and_the_floor() -> None:
+    """f = 2 + .3 |x - x0|_1, then a move that raises the unknown part by 1."""
+    x = START.expand(1, D)
+    found, f = no_penalty(x, 8), lambda y: 2.0 + 0.3 * distance(found, y)
+    at, value = x, f(x)
+    for scale in (0.2, 0.15):
+        end = x + scale
+        found, level = moved(found, at, end, f(end) - value, f(end))
+        at, value = end, f(end)
+    assert found.seen.item() == pytest.approx(0.3)
+    assert found.floor.item() == pytest.approx(2.0)
+    assert level.item() == 0.0
+    end = x + 0.1
+    found, level = moved(found, at, end, f(end) + 1.0 - value, f(end) + 1.0)
+    assert level.item() == pytest.approx(1.0)
+    assert found.seen.item() == pytest.approx(0.3)
+
+
+def test_a_floor_that_was_too_high_comes_down() -> None:
+    x = START.expand(1, D)
+    found = no_penalty(x, 8)._replace(seen=torch.tensor([0.3], dtype=F64), floor=torch.tensor([2.0], dtype=F64))
+    found, level = moved(found, x + 0.2, x + 0.1, torch.tensor([-5.0], dtype=F64), torch.tensor([1.5], dtype=F64))
+    assert found.floor.item() == pytest.approx(1.5 - 0.3 * 0.1 * D)
+    assert level.item() == 0.0
+
+
+def test_a_move_that_keeps_its_distance_says_nothing() -> None:
+    x = START.expand(1, D)
+    way = torch.zeros(1, D, dtype=F64)
+    way[0, 0], way[0, 1] = 0.1, -0.1
+    found, level = moved(no_penalty(x, 8), x + way, x - way, torch.tensor([-1.0], dtype=F64), torch.ones(1, dtype=F64))
+    assert found.rate.isnan().all()
+    assert found.seen.isnan().all()
+    assert level.isinf().all()
+
+
+def test_the_penalty_as_a_known_part() -> None:
+    """At x0 slopes below c are held; away from it they add up; the vertex is the least point of hinge + penalty."""
+    x = START.expand(1, D).clone()
+    c = torch.tensor([1.0], dtype=F64)
+    part = here(no_penalty(x, 8), c)
+    assert part.value(x[:, None] + 0.1).item() == pytest.approx(3.0)
+    held = part.subgradient(x, SLOPES[None])[0]
+    torch.testing.assert_close(held[:5], SLOPES[:5] + 1.0)
+    assert (held[5:] == 0.0).all()
+    landed = part.land(x + 0.1, x - 0.1, SLOPES[None])[0]
+    torch.testing.assert_close(landed[:5], x[0, :5] - 0.1)
+    assert (landed[5:] == x[0, 5:]).all()
+    assert part.vertex is not None
+    least = part.vertex(x, torch.tensor([6.0], dtype=F64), SLOPES[None], torch.zeros(1, dtype=F64))
+    assert hinge(1.0).fun(least).item() == pytest.approx(LEAST)
+
+
+def test_rows_do_not_depend_on_each_other() -> None:
+    together, alone = (run(0.2, 81, rows=rows, infer_penalty=True).iterate.best_f for rows in (ROWS, 1))
+    torch.testing.assert_close(alone[0], together[0], rtol=1e-9, atol=0.0)
+
+
+def test_where_a_part_is_known_nothing_is_inferred() -> None:
+    sampler = prior_belief(lambda x, i: x, NONE, infer_penalty=True)
+    assert sampler.infer is not None
+    assert prior_belief(lambda x, i: x, NONE).infer is None
+    known = prior_belief(lambda x, i: x, NONE, known=penalty("l1", 0.2, START[None]), infer_penalty=True)
+    assert known.infer is None
+    assert known.init(START.expand(ROWS, D)).penalty is None
+
+
+def test_a_rejected_move_leaves_the_level_where_it_was() -> None:
+    """u is 1 at x, and 3 where a move led that was not kept; c = .3 is known."""
+    sampler = prior_belief(lambda x, i: SLOPES.expand_as(x), NONE[:1], infer_penalty=True)
+    x = START[None] + 0.1
+    state = sampler.init(START[None].clone())
+    c, level = torch.tensor([0.3], dtype=F64), torch.tensor([1.0], dtype=F64)
+    state = state._replace(level=level, penalty=state.penalty._replace(seen=c))
+    trial = torch.full_like(x, 0.1)
+    here_f, there_f = 1.0 + 0.3 * 0.1 * D, 3.0 + 0.3 * 0.2 * D
+    fx, change = torch.tensor([here_f], dtype=F64), torch.tensor([there_f - here_f], dtype=F64)
+    estimate = Estimate(SLOPES[None], x.new_zeros(1, 0), c)
+    for kept, expected in ((False, 1.0), (True, 3.0)):
+        told = torch.tensor([kept])
+        after = torch.where(told, fx + change, fx)
+        iterate = Iterate(x + kept * trial, after, x, fx, None)
+        done = Step(iterate, estimate, x.new_zeros(1, 0, D), SLOPES[None], trial, change, None, None, told, None)
+        assert sampler.observe(state, done).level.item() == pytest.approx(expected)
