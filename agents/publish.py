@@ -22,7 +22,7 @@ from zo_gym.files import write_text
 
 ROWS = (
     ("policy", "this policy, known part exact"),
-    ("policy-plain", "this policy, f as a whole"),
+    ("policy-plain", "this policy, f as a whole, penalty inferred"),
     ("true", "true gradient, same steps, known part exact"),
     ("belief+known", "no policy: memory alone, same steps, known part exact"),
     ("untrained", "untrained network, known part exact"),

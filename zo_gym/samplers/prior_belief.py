@@ -43,9 +43,10 @@ from zo_gym.samplers.guided_state import (
     remembered,
     residuals_of,
 )
+from zo_gym.samplers.heights import heights
 from zo_gym.samplers.hybrid import Field
 from zo_gym.samplers.inferred import here as penalty_here
-from zo_gym.samplers.inferred import moved, no_penalty
+from zo_gym.samplers.inferred import no_penalty
 from zo_gym.samplers.spread import spread
 from zo_gym.samplers.trust import ALONE, explores, given_up, looks, owed, taken_up
 
@@ -210,31 +211,12 @@ def prior_belief(
         return state.mean, state
 
     def observe(state: State, step: Step) -> State:
-        start = step.iterate.x - step.move
-        kept = step.change if step.kept is None else torch.where(step.kept, step.change, 0.0)
-        change = step.change
-        before = after = end = torch.full_like(change, math.inf)
-        if known is not None:
-            height, tip = (
-                _known_at(known, start, state.instance),
-                _known_at(known, start + step.trial, state.instance),
-            )
-            change = change - (tip - height)
-            if known.least is not None:
-                before = step.iterate.fx - kept - height - known.least
-                end = before + change
-                after = end if step.kept is None else torch.where(step.kept, end, before)
-        elif state.penalty is not None:
-            tried = step.iterate.fx - kept + change
-            penalty, end = moved(state.penalty, start, start + step.trial, change, tried)
-            before = torch.where(end.isinf(), end, state.level)
-            after = end if step.kept is None else torch.where(step.kept, end, before)
-            state = state._replace(penalty=penalty)
+        (change, before, end), state = heights(state, step, known)
         stays = torch.ones_like(state.on) if step.kept is None else step.kept
         state = state._replace(
             belief=heard(state.belief, step.echo),
-            move=Move(start, step.trial, change, (before > FLAT) & (end > FLAT), stays),
-            level=after,
+            move=Move(step.iterate.x - step.move, step.trial, change, (before > FLAT) & (end > FLAT), stays),
+            level=torch.where(stays, end, before),
             debt=owed(state),
             stuck=(step.trial == 0).all(1),
             clock=state.clock + 1,
@@ -262,7 +244,3 @@ def _chosen(rows: Tensor, there: Guided, here: Guided) -> Guided:
     pairs = zip(leaves(there), leaves(here), strict=True)
     merged: Guided = with_leaves(here, [torch.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs])
     return merged
-
-
-def _known_at(known: Known, x: Tensor, instances: Tensor) -> Tensor:
-    return known.value(x.unsqueeze(1), instances).squeeze(1)

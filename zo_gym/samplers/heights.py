@@ -1,0 +1,46 @@
+"""How high the unknown part of f is above the least that it can be, before and after a move."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from zo_gym.base import Known, Step
+from zo_gym.samplers.guided_state import Guided
+from zo_gym.samplers.inferred import moved
+
+
+class Heights(NamedTuple):
+    """What a step told of the part of f that the belief is about."""
+
+    change: Tensor
+    """Along the trial, (B,)."""
+    before: Tensor
+    """Above the least that it can be where the trial began, (B,); infinite where the least is not known."""
+    end: Tensor
+    """And where it ended, kept or not, (B,)."""
+
+
+def heights(state: Guided, step: Step, known: Known | None) -> tuple[Heights, Guided]:
+    """By the known part, or by the penalty that the run infers, which hears of the move; else of all of f."""
+    start = step.iterate.x - step.move
+    end = start + step.trial
+    at_start = step.iterate.fx - (step.change if step.kept is None else torch.where(step.kept, step.change, 0.0))
+    nowhere = torch.full_like(step.change, math.inf)
+    if known is not None:
+        part, tip = _known_at(known, start, state.instance), _known_at(known, end, state.instance)
+        change = step.change - (tip - part)
+        before = nowhere if known.least is None else at_start - part - known.least
+        return Heights(change, before, before + change), state
+    if state.penalty is not None:
+        penalty, level = moved(state.penalty, start, end, step.change, at_start + step.change)
+        before = torch.where(level.isinf(), level, state.level)
+        return Heights(step.change, before, level), state._replace(penalty=penalty)
+    return Heights(step.change, nowhere, nowhere), state
+
+
+def _known_at(known: Known, x: Tensor, instances: Tensor) -> Tensor:
+    return known.value(x.unsqueeze(1), instances).squeeze(1)
