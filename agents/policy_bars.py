@@ -136,18 +136,13 @@ def online_bars(folder: Path, problem: str) -> list[Bar]:
         Bar(f"{goal}, directional agent", c.share("directional", "rand-ada"), directional),
         Bar(f"{goal}, belief", c.share("belief", "rand-ada"), 0.5),
     ]
-    f_star = _minimum(folder, problem)
     for other, queries in [
         ("cma-es", c.budget("belief")),
         *(("l-bfgs-b", n) for n in (1000, 2500) if problem == "a9a"),
     ]:
-        gaps = (c.at("belief", queries) - f_star) / (c.at(other, queries) - f_star)
-        bars.append(Bar(f"(f - f*) of belief / of {other}, {queries:,} queries", gaps, 1.0))
+        ahead = c.at("belief", queries) - c.at(other, queries)
+        bars.append(Bar(f"f of belief less f of {other}, {queries:,} queries", ahead, 0.0, form=".5f"))
     return bars
-
-
-def _minimum(folder: Path, problem: str) -> float:
-    return float(json.loads((folder / problem / "minimum.json").read_text(encoding="utf-8"))["f_star"])
 
 
 def table(bars: Sequence[Bar]) -> str:
