@@ -80,7 +80,18 @@ PRESETS: dict[str, Preset] = {
 
 DIRECTIONAL_PRESETS: dict[str, Preset] = {
     "online": Preset(
-        DIRECTIONAL, 0.0, 1e-3, 64, 1.0, True, "adaptive", 1.0, "off", slope_weight=1.0, reward_weight=0.0
+        DIRECTIONAL,
+        0.0,
+        1e-3,
+        64,
+        1.0,
+        True,
+        "adaptive",
+        1.0,
+        "off",
+        slope_weight=1.0,
+        reward_weight=0.0,
+        updates_per_step=4,
     ),
     "offline": Preset(
         DIRECTIONAL,
