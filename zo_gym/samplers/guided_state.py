@@ -152,9 +152,8 @@ def factors(state: Guided) -> tuple[Tensor, Tensor]:
     return torch.where(state.on, kappa, 0.0).unsqueeze(1), c.unsqueeze(1)
 
 
-def residuals_of(state: Guided) -> Tensor:
-    """What the guess and the penalty leave of the remembered slopes, (B, r)."""
-    kappa, c = factors(state)
+def residuals_of(state: Guided, kappa: Tensor, c: Tensor) -> Tensor:
+    """What the guess and the penalty with these factors (B, 1) leave of the remembered slopes, (B, r)."""
     rest = state.belief.slopes.values - kappa * state.guesses
     if state.penalty is not None:
         rest = rest - c * state.penalty.said

@@ -179,8 +179,8 @@ def prior_belief(
         return guess, asked
 
     def believe(state: Guided, x: Tensor) -> tuple[Guided, Posterior]:
-        kappa, _ = factors(state)
-        residuals = residuals_of(state)
+        kappa, c = factors(state)
+        residuals = residuals_of(state, kappa, c)
         state = state._replace(belief=first_amplitude(state.belief, residuals))
         noise = noise_of(state, variance)
         reach = torch.where(state.on, REACH, gradient_process.REACH).to(x).unsqueeze(1)
