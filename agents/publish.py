@@ -118,8 +118,8 @@ Measured on {date} by `make policies`.
 
 ## Limits
 
-It knows this victim, on images like these. On another victim it helps less, on other images not at all; the
-sampler's gate then drops it after a few queries. It is meant for measuring how robust one's own classifiers are.
+It knows this victim, on images like these. What it is worth on other victims the README says where it was tried;
+on other images it does not help, and the sampler's gate drops it after a few queries. It is meant for measuring how robust one's own classifiers are.
 """
 
 
