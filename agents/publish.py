@@ -119,7 +119,8 @@ Measured on {date} by `make policies`.
 ## Limits
 
 It knows this victim, on images like these. What it is worth on other victims the README says where it was tried;
-on other images it does not help, and the sampler's gate drops it after a few queries. It is meant for measuring how robust one's own classifiers are.
+on other images it does not help, and the sampler's gate drops it after a few queries. It is meant for measuring
+how robust one's own classifiers are.
 """
 
 
