@@ -175,3 +175,18 @@ def test_a_rejected_move_leaves_the_level_where_it_was() -> None:
         iterate = Iterate(x + kept * trial, after, x, fx, None)
         done = Step(iterate, estimate, x.new_zeros(1, 0, D), SLOPES[None], trial, change, None, None, told, None)
         assert sampler.observe(state, done).level.item() == pytest.approx(expected)
+
+
+def test_a_row_without_its_guess_never_takes_f_for_flat() -> None:
+    """c was seen, and f follows it: with the guess the unknown part is at its floor, without it nothing is known."""
+    sampler = prior_belief(lambda x, i: SLOPES.expand_as(x), NONE[:2], infer_penalty=True, gate=False)
+    x = START.expand(2, D).clone()
+    state = sampler.init(x)
+    c = torch.full((2,), 0.3, dtype=F64)
+    state = state._replace(on=torch.tensor([True, False]), penalty=state.penalty._replace(seen=c, rate=c))
+    trial = torch.full_like(x, 0.1)
+    change = c * 0.1 * D
+    iterate = Iterate(x + trial, change, x, change, None)
+    estimate = Estimate(SLOPES.expand(2, D), x.new_zeros(2, 0), c)
+    done = Step(iterate, estimate, x.new_zeros(2, 0, D), estimate.gradient, trial, change, None, None, None, None)
+    assert sampler.observe(state, done).level.tolist() == [0.0, float("inf")]

@@ -37,6 +37,7 @@ def heights(state: Guided, step: Step, known: Known | None) -> tuple[Heights, Gu
         return Heights(change, before, before + change), state
     if state.penalty is not None:
         penalty, level = moved(state.penalty, start, end, step.change, at_start + step.change)
+        level = torch.where(state.on, level, math.inf)  # without the guess no penalty is believed in either
         before = torch.where(level.isinf(), level, state.level)
         return Heights(step.change, before, level), state._replace(penalty=penalty)
     return Heights(step.change, nowhere, nowhere), state
