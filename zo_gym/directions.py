@@ -25,7 +25,11 @@ def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
         sharpness: p >= 1, a number or (B, 1). 1 leaves the direction of g; infinity would leave its largest coordinate.
     """
     largest = g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
-    return unit(g * (g.abs() / largest) ** (sharpness - 1))
+    share = g.abs() / largest
+    if not isinstance(sharpness, float) or sharpness != 2.0:
+        power = torch.as_tensor(sharpness - 1, dtype=g.dtype, device=g.device)
+        share = torch.exp(torch.xlogy(power, share))  # `**` has other bits in another batch
+    return unit(g * share)
 
 
 def orthonormalise(u: Tensor) -> Tensor:

@@ -132,7 +132,8 @@ def factors(state: Guided) -> tuple[Tensor, Tensor]:
     size = slopes.values.shape[1]
     place = torch.arange(size, device=slopes.told.device)
     age = (slopes.told.unsqueeze(1) - 1 - place) % size
-    recent = torch.where(slopes.full, FADE**age, 0.0)
+    fading = FADE ** place.to(state.guesses.dtype)  # a table: a power has other bits at the end of a batch than in it
+    recent = torch.where(slopes.full, fading[age], 0.0)
     count = slopes.full.sum(1).clamp_min(1)
     squares = state.guesses.square()
     prior = PRIOR * squares.sum(1) / count
@@ -162,5 +163,5 @@ def residuals_of(state: Guided, kappa: Tensor, c: Tensor) -> Tensor:
 
 def noise_of(state: Guided, variance: float | None) -> Tensor:
     """D / a, (B, r)."""
-    bend = BEND * (state.belief.slopes.lengths / LONG).pow(4).clamp_max(1.0)
+    bend = BEND * (state.belief.slopes.lengths / LONG).square().square().clamp_max(1.0)
     return relative_noise(state.belief, variance) + torch.where(state.on.unsqueeze(1), NUGGET + bend, 0.0)

@@ -15,8 +15,7 @@ their squares not."""
 
 def diminished(longest: float, steps: Tensor) -> Tensor:
     """The length of the next step after so many (B,), (B,)."""
-    length: Tensor = longest / (1 + steps / HOLD) ** POWER
-    return length
+    return longest * torch.exp(-POWER * torch.log1p(steps / HOLD))  # a power has other bits in another batch
 
 
 def diminishing(learning_rate: float) -> UpdateRule:
