@@ -28,7 +28,7 @@ from zo_gym.samplers.gradient_process import (
     solve,
     times_covariance,
 )
-from zo_gym.samplers.slope_window import remember
+from zo_gym.samplers.slope_window import remember, seen_from
 
 PER_DIM, MOST, MOST_LARGE, LARGE = 2.5, 256, 32, 10_000
 """Slopes remembered by default: 2.5 d, at most 256; at most 32 where d > 10,000."""
@@ -76,6 +76,7 @@ def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | 
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         z = normal(generators, (q, x.shape[1]), like=x)
+        state = state._replace(slopes=seen_from(state.slopes, x))
         at, _ = condition(state, x)
         unsure = torch.stack([times_covariance(at, state.slopes, z[:, i]) for i in range(q)], dim=1)
         return math.sqrt(x.shape[1]) * unit(unsure), state
@@ -83,9 +84,9 @@ def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | 
     def refine(state: State, x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         if estimate.slopes is estimate.gradient:  # of all axes: see `coordinate`
             return estimate.gradient, state
-        slopes = state.slopes
+        slopes = seen_from(state.slopes, x)
         for i in range(directions.shape[1]):
-            slopes = remember(slopes, x, mu * directions[:, i], mu * estimate.slopes[:, i])
+            slopes = remember(slopes, mu * directions[:, i], mu * estimate.slopes[:, i])
         state = first_amplitude(state._replace(slopes=slopes), slopes.values)
         at, noise = condition(state, x)
         weights = solve(at, slopes.values)
@@ -94,7 +95,7 @@ def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | 
 
     def observe(state: State, step: Step) -> State:
         exact = (step.unknown == step.estimate.gradient).all(1)
-        slopes = remember(state.slopes, step.iterate.x - step.move, step.trial, step.change, exact)
+        slopes = remember(state.slopes, step.trial, step.change, exact, step.iterate.x)
         return heard(state._replace(slopes=slopes), step.echo)
 
     return Sampler(init, sample, observe, refine=refine)

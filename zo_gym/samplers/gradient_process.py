@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zo_gym.samplers.slope_window import Slopes, combined, dots, no_slopes
+from zo_gym.samplers.slope_window import Slopes, combined, dots, no_slopes, seen_from
 
 REACH, LINEAR = 3.0, 100.0
 """l^2 = (REACH rms)^2 + (LINEAR mu)^2, rms the root mean square distance of the remembered slopes from x: f is all but
@@ -93,17 +93,17 @@ def likely_amplitude(at: Posterior, values: Tensor, weights: Tensor, noise: Tens
 
 def posterior(slopes: Slopes, x: Tensor, noise: Tensor, smoothing: float, reach: float | Tensor = REACH) -> Posterior:
     """The belief at x (B, d), given D / a (B, r) and mu; `reach` may be of each row, (B, 1)."""
-    x = x - slopes.origin
-    squares = (slopes.norms + x.square().sum(1, keepdim=True) - 2 * dots(slopes.points, x)).clamp_min(0.0)
+    slopes = seen_from(slopes, x)
+    squares = (slopes.norms + slopes.at.square().sum(1, keepdim=True) - 2 * slopes.near).clamp_min(0.0)
     known = slopes.full.sum(1, keepdim=True).clamp_min(1)
     spread = torch.where(slopes.full, squares, 0.0).sum(1, keepdim=True) / known
     l2 = reach**2 * spread + (LINEAR * smoothing) ** 2  # (B, 1)
     straight = torch.exp(-squares / (2 * l2))
-    bent = straight * (dots(slopes.axes, x) - slopes.heights) / l2
+    bent = straight * (slopes.ahead - slopes.heights) / l2
     l2 = l2.unsqueeze(2)
     # offsets^T is h_j . (z_j - z_i) = -h_j . delta
     gram = torch.exp(-slopes.squares / (2 * l2)) * (slopes.cosines + slopes.offsets * slopes.offsets.mT / l2)
-    return Posterior(x, straight, bent, torch.linalg.cholesky_ex(gram + torch.diag_embed(noise)).L)
+    return Posterior(slopes.at, straight, bent, torch.linalg.cholesky_ex(gram + torch.diag_embed(noise)).L)
 
 
 def solve(at: Posterior, values: Tensor) -> Tensor:

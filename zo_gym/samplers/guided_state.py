@@ -77,8 +77,8 @@ def mixed(mean: Tensor, slope: Tensor) -> Tensor:
     return torch.where(mean == 0, slope.square(), MEMORY * mean + (1 - MEMORY) * slope.square())
 
 
-def moved_on(state: Guided, guess: Tensor) -> Guided:
-    """The state that knows what the last move told; guess: h in its middle, (B, d)."""
+def moved_on(state: Guided, guess: Tensor, x: Tensor) -> Guided:
+    """The state that knows what the last move told; guess: h in its middle, (B, d); x: where the run stands, (B, d)."""
     move = state.move
     length = torch.linalg.vector_norm(move.trial, dim=1)
     valid = move.valid & (length > 0)
@@ -89,11 +89,22 @@ def moved_on(state: Guided, guess: Tensor) -> Guided:
     along = mixed(state.along, torch.stack([slope, missed], dim=1))
     counts = valid & state.on & state.belief.slopes.full.any(1)  # before the first slope kappa is anything
     state = state._replace(along=torch.where(counts.unsqueeze(1), along, state.along))
-    return remembered(state, guess, move.start, move.trial, move.change, valid)
+    return remembered(state, guess, move.start, move.trial, move.change, valid, x)
 
 
-def remembered(state: Guided, guess: Tensor, point: Tensor, interval: Tensor, change: Tensor, valid: Tensor) -> Guided:
-    """The state with one more slope: f changed by `change` (B,) over the interval (B, d) from the point (B, d)."""
+def remembered(
+    state: Guided,
+    guess: Tensor,
+    point: Tensor,
+    interval: Tensor,
+    change: Tensor,
+    valid: Tensor,
+    end: Tensor | None = None,
+) -> Guided:
+    """The state with one more slope: f changed by `change` (B,) over the interval (B, d) from the point (B, d).
+
+    `end` is where the run stands afterwards, (B, d); None: at the point.
+    """
     slopes = state.belief.slopes
     length = torch.linalg.vector_norm(state.roots * interval, dim=1)
     valid = valid & (length > 0)
@@ -107,7 +118,8 @@ def remembered(state: Guided, guess: Tensor, point: Tensor, interval: Tensor, ch
         penalty = penalty._replace(
             said=penalty.said.index_put((rows, place), torch.where(valid, away, penalty.said[rows, place]))
         )
-    slopes = remember(slopes, state.roots * point, state.roots * interval, change, valid)
+    stands = None if end is None else state.roots * end
+    slopes = remember(slopes, state.roots * interval, change, valid, stands)
     return state._replace(belief=state.belief._replace(slopes=slopes), guesses=guesses, penalty=penalty)
 
 

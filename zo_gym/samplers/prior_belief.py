@@ -149,7 +149,7 @@ def prior_belief(
         midway = (state.guess + here) / 2
         if not move.kept.all():
             midway = torch.where(move.kept.unsqueeze(1), midway, field(move.start + move.trial / 2, state.instance))
-        state, at = believe(moved_on(state, midway)._replace(guess=here, asked=asked), x)
+        state, at = believe(moved_on(state, midway, x)._replace(guess=here, asked=asked), x)
         if not wants(state).any():
             return x.new_zeros(len(x), q, x.shape[1]), state
         steepest = state.mean

@@ -33,6 +33,12 @@ class Slopes(NamedTuple):
     """h_i . h_j, (B, r, r)."""
     told: Tensor
     """Slopes remembered since the start, those included that are forgotten by now, int64 (B,)."""
+    at: Tensor
+    """Where the run stands, from the origin, (B, d); the last two are kept for that place."""
+    near: Tensor
+    """z_i . at, (B, r)."""
+    ahead: Tensor
+    """h_i . at, (B, r)."""
 
     @property
     def full(self) -> Tensor:
@@ -46,7 +52,9 @@ def no_slopes(x: Tensor, size: int) -> Slopes:
     flat, table = x.new_zeros(b, size), x.new_zeros(b, size, size)
     count = torch.zeros(b, dtype=torch.int64, device=x.device)
     places = x.new_zeros(b, size, d)
-    return Slopes(x.clone(), places, places, flat, flat, flat, flat, table, table, table, count)
+    return Slopes(
+        x.clone(), places, places, flat, flat, flat, flat, table, table, table, count, torch.zeros_like(x), flat, flat
+    )
 
 
 def dots(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -59,26 +67,40 @@ def combined(weights: Tensor, matrix: Tensor) -> Tensor:
     return (weights.unsqueeze(1) @ matrix).squeeze(1)
 
 
-def remember(slopes: Slopes, point: Tensor, interval: Tensor, change: Tensor, valid: Tensor | None = None) -> Slopes:
+def seen_from(slopes: Slopes, x: Tensor) -> Slopes:
+    """The ring for runs that stand at x (B, d). Time O(r d) per row, O(d) where all stand there already."""
+    at = x - slopes.origin
+    same = (at == slopes.at).all(1, keepdim=True)
+    if same.all():
+        return slopes
+    near, ahead = dots(slopes.points, at), dots(slopes.axes, at)
+    return slopes._replace(
+        at=at, near=torch.where(same, slopes.near, near), ahead=torch.where(same, slopes.ahead, ahead)
+    )
+
+
+def remember(
+    slopes: Slopes, interval: Tensor, change: Tensor, valid: Tensor | None = None, end: Tensor | None = None
+) -> Slopes:
     """The ring with one more slope, which replaces the oldest one where the ring is full. Time O(r d) per row.
 
     By the midpoint rule change / |interval| is the slope along the interval at its middle, exact on a quadratic.
 
     Args:
         slopes: The ring.
-        point: Where the interval begins, (B, d).
-        interval: (B, d); a row where it is 0 remembers nothing.
+        interval: Begins where the run stands, (B, d); a row where it is 0 remembers nothing.
         change: f at the interval's end less f at its beginning, (B,).
         valid: Which rows remember, (B,) bool; None: all.
+        end: Where the run stands afterwards, (B, d): at the interval's end, or where it stood; None: where it stood.
     """
     length = torch.linalg.vector_norm(interval, dim=-1)  # (B,)
     valid = length > 0 if valid is None else valid & (length > 0)
     length = torch.where(valid, length, 1.0)
-    middle, axis = point - slopes.origin + interval / 2, interval / length.unsqueeze(1)
+    middle, axis = slopes.at + interval / 2, interval / length.unsqueeze(1)
     size = slopes.values.shape[1]
     place = slopes.told % size
     here = valid.unsqueeze(1) & (torch.arange(size, device=place.device) == place.unsqueeze(1))  # (B, r)
-    rows = torch.arange(len(point), device=point.device)
+    rows = torch.arange(len(place), device=place.device)
 
     def replaced(old: Tensor, new: Tensor) -> Tensor:  # (B, r), (B,)
         return torch.where(here, new.unsqueeze(1), old)
@@ -90,24 +112,34 @@ def remember(slopes: Slopes, point: Tensor, interval: Tensor, change: Tensor, va
         table = torch.where(here.unsqueeze(2), row.unsqueeze(1), table)
         return torch.where(here.unsqueeze(1), column.unsqueeze(2), table)
 
-    points, axes = exchanged(slopes.points, middle), exchanged(slopes.axes, axis)
-    lengths, values = replaced(slopes.lengths, length), replaced(slopes.values, change / length)
     norm, height = middle.square().sum(1), (middle * axis).sum(1)
     norms, heights = replaced(slopes.norms, norm), replaced(slopes.heights, height)
-    squares = (norms + norm.unsqueeze(1) - 2 * dots(points, middle)).clamp_min(0.0)
+    points, axes = exchanged(slopes.points, middle), exchanged(slopes.axes, axis)
+    along, cosines = dots(points, axis), dots(axes, axis)
+    near = replaced(slopes.near, (middle * slopes.at).sum(1))
+    ahead = replaced(slopes.ahead, (axis * slopes.at).sum(1))
+    half = length.unsqueeze(1) / 2
+    squares = (norms + norm.unsqueeze(1) - 2 * (near + half * along)).clamp_min(0.0)
     squares = squares.scatter(1, place.unsqueeze(1), 0.0)
-    ahead, behind = height.unsqueeze(1) - dots(points, axis), heights - dots(axes, middle)
-    cosines = dots(axes, axis)
+    forward, backward = height.unsqueeze(1) - along, heights - (ahead + half * cosines)
+    at = slopes.at
+    if end is not None:
+        at = end - slopes.origin
+        gone = torch.where((at != slopes.at).any(1, keepdim=True), length.unsqueeze(1), 0.0)
+        near, ahead = near + gone * along, ahead + gone * cosines
     return Slopes(
         origin=slopes.origin,
         points=points,
         axes=axes,
-        values=values,
-        lengths=lengths,
+        values=replaced(slopes.values, change / length),
+        lengths=replaced(slopes.lengths, length),
         norms=norms,
         heights=heights,
         squares=crossed(slopes.squares, squares, squares),
-        offsets=crossed(slopes.offsets, ahead, behind),
+        offsets=crossed(slopes.offsets, forward, backward),
         cosines=crossed(slopes.cosines, cosines, cosines),
         told=slopes.told + valid,
+        at=at,
+        near=near,
+        ahead=ahead,
     )
