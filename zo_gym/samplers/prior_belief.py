@@ -138,8 +138,9 @@ def prior_belief(
 
     def init(x: Tensor) -> State:
         instance = instances.to(x.device)
-        on = torch.ones_like(instance, dtype=torch.bool)
-        return begin(x, instance, on, spread(field(x, instance), shape).sqrt(), torch.full_like(x[:, 0], math.inf), x)
+        guess = field(x, instance)
+        on = (guess != 0).any(1)
+        return begin(x, instance, on, spread(guess, shape).sqrt(), torch.full_like(x[:, 0], math.inf), x)
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         if q != 2:
@@ -224,7 +225,7 @@ def prior_belief(
         return _gated(state, step) if gate else state
 
     def infer(state: State) -> KnownHere:
-        return penalty_here(state.penalty, factors(state)[1].squeeze(1))
+        return penalty_here(state.penalty, factors(state)[1].squeeze(1), state.on)
 
     def _gated(state: Guided, step: Step) -> Guided:
         useful = taken_up(state, step.estimate.slopes)

@@ -29,8 +29,8 @@ def due(state: Guided) -> Tensor:
 
 
 def looks(state: Guided) -> Tensor:
-    """Does this step probe along the guess that is not in use? (B,) bool."""
-    return ~state.on & (state.clock % PERIOD == PERIOD - 1)
+    """Does this step probe along the guess, as it is not in use, or has just led nowhere? (B,) bool."""
+    return torch.where(state.on, state.stuck, state.clock % PERIOD == PERIOD - 1)
 
 
 def explained(state: Guided) -> Tensor:

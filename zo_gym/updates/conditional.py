@@ -41,6 +41,7 @@ def conditional(learning_rate: float) -> UpdateRule:
         way = estimate.vertex(BEYOND * length * torch.linalg.vector_norm(estimate.gradient, dim=1)) - x
         distance = torch.linalg.vector_norm(way, dim=1).clamp_min(torch.finfo(x.dtype).tiny)
         share = (length / distance).clamp_max(1.0)
-        return torch.where(first.unsqueeze(1), x + share.unsqueeze(1) * way, target), counted
+        goes = first & ~distance.isnan()
+        return torch.where(goes.unsqueeze(1), x + share.unsqueeze(1) * way, target), counted
 
     return UpdateRule(later.init, propose)
