@@ -50,7 +50,7 @@ from zo_gym.samplers.inferred import no_penalty
 from zo_gym.samplers.spread import spread
 from zo_gym.samplers.trust import ALONE, explores, given_up, looks, owed, taken_up
 
-RANK = 32
+RANK = 24
 """Slopes remembered by default; a learned guess needs few, and old ones are of another place."""
 REACH = 10.0
 """As of `zo_gym.samplers.gradient_process`: what a guess leaves over changes more slowly than the gradient itself."""
