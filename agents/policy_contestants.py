@@ -198,6 +198,7 @@ CONTESTANTS: dict[str, Contestant] = {
         "f as a whole, no penalty inferred", following(composite=False, infer_penalty=False), composite=False
     ),
     "untrained-plain": guess("untrained network, f as a whole, penalty inferred", untrained, composite=False),
+    "flipped-plain": guess("policy upside down, f as a whole, penalty inferred", flipped, composite=False),
     "alone": policy("no memory: guess and factor alone", following(memory=False)),
     "no-gate": policy("gate off", following(gate=False)),
     "span": policy("span of guess, last estimate, 2 random", spanning),

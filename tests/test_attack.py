@@ -225,7 +225,7 @@ def test_splits_are_disjoint_unseen_and_correctly_classified() -> None:
     with pytest.raises(ValueError, match=r"holds \d+ images") as caught:
         digits(split="fresh", size=797)
     fresh = int(str(caught.value).split(" holds ")[1].split(" ")[0])
-    sizes = {"train": 50, "test": 50, "validation": 50, "fresh": fresh}
+    sizes = {"train": 50, "test": 50, "validation": 100, "fresh": fresh}
     found = {split: digits(split=split, size=size) for split, size in sizes.items()}
     images = [keys(found[split].images) for split in SPLITS]
     assert [len(part) for part in images] == list(sizes.values())
@@ -327,7 +327,7 @@ def test_environment_takes_the_attack_by_name() -> None:
         ({"c": -1.0}, ValueError, "c must be finite and >= 0, got -1"),
         ({"size": 0}, ValueError, "size must be >= 1, got 0"),
         ({"size": 51}, ValueError, "size must be <= 50, the size of split 'train', got 51"),
-        ({"size": 648, "split": "fresh"}, ValueError, "(image < 63"),
+        ({"size": 598, "split": "fresh"}, ValueError, "(image < 58"),
         ({"targeted": 1}, TypeError, "targeted must be a bool, got 1"),
         ({"target": 3}, ValueError, "target is for a targeted attack, got target 3 with targeted=False"),
         ({"targeted": True, "target": 10}, ValueError, "target must be a class from 0 to 9, got 10"),
@@ -349,8 +349,8 @@ def test_bad_names_and_images_are_explained() -> None:
         make_family("digit_attack")
     with pytest.raises(ValueError, match=r"Unknown victim 'minst'\. Did you mean 'mnist'"):
         attack_on("minst")
-    with pytest.raises(ValueError, match="image must be < 50, the size of split 'validation', got 50"):
-        make_problem("digits_attack", image=50, split="validation")
+    with pytest.raises(ValueError, match="image must be < 100, the size of split 'validation', got 100"):
+        make_problem("digits_attack", image=100, split="validation")
     with pytest.raises(ValueError, match="image must be >= 0, got -1"):
         make_problem("digits_attack", image=-1)
 

@@ -33,8 +33,8 @@ from zo_gym.rng import make_generator, normal
 SPLITS: dict[str, tuple[int, int | None]] = {
     "train": (0, 50),
     "test": (50, 50),
-    "validation": (100, 50),
-    "fresh": (150, None),
+    "validation": (100, 100),
+    "fresh": (200, None),
 }
 """Name -> its first image and how many, among the correctly classified test images in a fixed order; None: the rest."""
 
@@ -117,7 +117,7 @@ def attack_on(
     Args:
         victim: "mnist" (d = 784, needs the MNIST files and on first use a minute of training), "mnist_mlp" or
             "mnist_wide" (other networks on the same data), or "digits" (d = 64).
-        split: "train", "test" and "validation" hold 50 images each, "fresh" the rest; no two share an image.
+        split: "train" and "test" hold 50 images each, "validation" 100, "fresh" the rest; no two share an image.
         size: How many of them; a smaller number means the first ones of the same.
         c: Weight of the distortion, >= 0.
         norm: "l1" (the sum), "l2" or "linf".
