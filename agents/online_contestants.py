@@ -32,6 +32,7 @@ _ONLINE = DIRECTIONAL_PRESETS["online"]
 
 CONTESTANTS: dict[str, Contestant] = {
     "belief": Contestant("belief, adaptive step", "policy", own("belief")),
+    "belief-tr": Contestant("belief, trust region", "policy", own("belief-tr")),
     "directional": Contestant("directional DDPG, adaptive step", "policy", online("ddpg", _ONLINE), batched=False),
     "directional-td3": Contestant("directional TD3, adaptive step", "policy", online("td3", _ONLINE), batched=False),
     "directional-rewards": Contestant(

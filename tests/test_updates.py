@@ -24,6 +24,7 @@ from zo_gym.updates import (
     sgd,
     sharpened,
     sign,
+    trust_region,
 )
 
 B, D = 3, 4
@@ -258,6 +259,56 @@ def test_adaptive_recovers_from_a_wrong_learning_rate(learning_rate: float) -> N
     x = torch.ones(1, D, dtype=torch.float64)
     fun = lambda x: x.square().sum(1)  # noqa: E731
     assert descend(adaptive(learning_rate), fun, lambda x: 2 * x, x, 150).item() < 1e-3 * D
+
+
+# Trust region
+
+CURVATURE = torch.tensor([1.0, 2.0, 5.0, 10.0], dtype=torch.float64)
+
+
+def bowl(y: Tensor) -> Tensor:
+    """Gradient of sum_i CURVATURE_i (y_i - 1)^2 / 2."""
+    return CURVATURE * (y - 1)
+
+
+def walked(x: Tensor, radius: float) -> tuple[Tensor, State]:
+    """Where a trust region of this radius goes from x in the bowl, which its sampler knows."""
+    rule = trust_region(radius)
+    return rule.propose(rule.init(x), x, x[:, 0], estimate_of(bowl(x))._replace(field=bowl))
+
+
+def test_a_walk_ends_at_the_minimiser_of_what_is_believed() -> None:
+    x = randn(B, D)
+    x_new, region = walked(x, 10.0)
+    torch.testing.assert_close(x_new, torch.ones_like(x), rtol=0, atol=0.02)
+    torch.testing.assert_close(region.predicted, (CURVATURE * (x - 1).square()).sum(1) / 2, rtol=1e-3, atol=0)
+    torch.testing.assert_close(region.length, (x_new - x).norm(dim=1))
+
+
+def test_a_walk_stays_within_the_radius_and_uses_it() -> None:
+    """The decrease within the ball is at least that of a step to its border along the gradient's own valley."""
+    x = 3 + randn(B, D)
+    x_new, region = walked(x, 0.25)
+    assert (x_new - x).norm(dim=1) == pytest.approx(0.25)
+    steepest = x - 0.25 * bowl(x) / bowl(x).norm(dim=1, keepdim=True)
+    values = [(CURVATURE * (y - 1).square()).sum(1) / 2 for y in (x, x_new, steepest)]
+    assert bool((values[1] <= values[2]).all())
+    torch.testing.assert_close(region.predicted, values[0] - values[1])
+
+
+def test_the_radius_follows_how_well_the_decrease_was_predicted() -> None:
+    """Linear without a field: radius .5 along a slope of 2 predicts 1; f(x) = 10. The last row moved too little."""
+    rule, x = trust_region(0.5), torch.zeros(5, 2, dtype=torch.float64)
+    g = torch.tensor([[2.0, 0.0]] * 5, dtype=torch.float64)
+    fx = torch.full((5,), 10.0, dtype=torch.float64)
+    x_new, region = rule.propose(rule.init(x), x, fx, estimate_of(g))
+    assert x_new.tolist() == [[-0.5, 0.0]] * 5
+    region = region._replace(length=region.length * torch.tensor([1, 1, 1, 1, 0.7], dtype=torch.float64))
+    f_new = torch.tensor([10.5, 9.9, 9.5, 9.3, 9.3], dtype=torch.float64)
+    assert rule.judge is not None
+    kept, region = rule.judge(region, fx, f_new, estimate_of(g))
+    assert kept.tolist() == [False, True, True, True, True]
+    assert region.radius.flatten().tolist() == [0.25, 0.25, 0.5, 0.8, 0.5]
 
 
 # Polyak and sharpened steps

@@ -188,6 +188,8 @@ class Estimate(NamedTuple):
     vertex: Callable[[Tensor], Tensor] | None = None
     """Computes `Known.vertex` at x, (B, d), as if the unknown part were higher by so much, (B,). None where no part is
     known or inferred, or it has none."""
+    field: Callable[[Tensor], Tensor] | None = None
+    """What g would be at other points, (B, d) -> (B, d), as far as the sampler's memory tells. None: it does not."""
 
 
 class Iterate(NamedTuple):
@@ -251,6 +253,9 @@ class Sampler(NamedTuple):
     infer: Callable[[State], KnownHere] | None = None
     """state, as `refine` leaves it -> a part of f that has a formula, as earlier steps told: where no part is known, g
     and the move are as if this one were. None where nothing of the kind is learned."""
+    field: Callable[[State, Tensor], Tensor] | None = None
+    """(state, as `refine` leaves it, points (B, d)) -> what g would be there, (B, d). Costs no queries. None where
+    memory does not tell."""
     wants: Callable[[State], Tensor] | None = None
     """state -> how many of its first directions each row wants probed now, int64 (B,), from 0 to q. None: all q."""
 

@@ -72,6 +72,7 @@ def _one(d: int) -> float:
 METHODS: dict[str, Recipe] = {
     "rand-ada": Recipe("sphere", "span", "adaptive", 1, _one),
     "belief": Recipe("belief", "span", "adaptive", 1, _one),
+    "belief-tr": Recipe("far_belief", "span", "trust_region", 1, lambda d: 0.3),
     "zo-sgd": Recipe("gaussian", "forward", "sgd", 20, _per_dim),
     "zo-sgd-q1": Recipe("gaussian", "forward", "sgd", 1, _per_dim),
     "zo-sgd-sphere": Recipe("sphere", "forward", "sgd", 20, _per_dim),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -65,20 +66,35 @@ def cost(estimator: Estimator, num_directions: int, dim: int, *, probe: bool = F
     return estimator.num_queries(num_directions, dim) + 1 + probe + reevaluate
 
 
-Refine = Callable[[Tensor, Tensor, Estimate], tuple[Tensor, State, KnownHere | None]]
-"""x (B, d), directions (B, q, d), estimate -> a better g (B, d), what to remember, and what is taken for known by now:
-`Sampler.refine` and `Sampler.infer` at a state."""
+class Refined(NamedTuple):
+    """What a sampler's memory makes of an estimate."""
+
+    gradient: Tensor
+    """A better g, (B, d)."""
+    memory: State
+    """What to remember."""
+    known: KnownHere | None
+    """What is taken for known by now."""
+    field: Callable[[Tensor], Tensor] | None
+    """As of `Estimate`."""
+
+
+Refine = Callable[[Tensor, Tensor, Estimate], Refined]
+"""x (B, d), directions (B, q, d), estimate -> `Sampler.refine`, `Sampler.infer` and `Sampler.field` at a state."""
 
 
 def refinement(sampler: Sampler, state: State) -> Refine | None:
-    """`Sampler.refine` and `Sampler.infer` at this state, for `step`."""
-    refine, infer = sampler.refine, sampler.infer
+    """What the sampler's memory makes of estimates at this state, for `step`."""
+    refine, infer, field = sampler.refine, sampler.infer, sampler.field
     if refine is None:
         return None
 
-    def refined(x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State, KnownHere | None]:
+    def refined(x: Tensor, directions: Tensor, estimate: Estimate) -> Refined:
         g, memory = refine(state, x, directions, estimate)
-        return g, memory, None if infer is None else infer(memory)
+        known = None if infer is None else infer(memory)
+        if field is None or g is estimate.gradient:  # left as it is: memory had no say in it
+            return Refined(g, memory, known, None)
+        return Refined(g, memory, known, partial(field, memory))
 
     return refined
 
@@ -139,15 +155,13 @@ def ask_step(
         estimate = estimator.combine(probed - part[:, :-1], fx - here, directions, smoothing)
     memory = None
     if refine is not None:
-        g, memory, inferred = refine(x, directions, estimate)
-        estimate = estimate._replace(gradient=g, gain=g.square().sum(1))
+        g, memory, inferred, field = refine(x, directions, estimate)
+        estimate = estimate._replace(gradient=g, gain=g.square().sum(1), field=field)
         if known is None and inferred is not None:
             known, here = inferred, inferred.value(x.unsqueeze(1)).squeeze(1)
     unknown = estimate.gradient
     if known is not None:
-        g = known.subgradient(x, unknown)
-        vertex = None if known.vertex is None else partial(known.vertex, x, fx - here, unknown)
-        estimate = estimate._replace(gradient=g, gain=g.square().sum(1), vertex=vertex)
+        estimate = _with_known(estimate, known, x, fx - here)
 
     x_new, rule_state = rule.propose(rule_state, x, fx, estimate)
     if known is not None:
@@ -164,6 +178,15 @@ def ask_step(
     best_f = torch.where(better, f_new, best_f)
     arrived = Iterate(x_new, f_new, best_x, best_f, rule_state)
     return Step(arrived, estimate, directions, unknown, trial, change, echo, probe_slope, kept, memory)
+
+
+def _with_known(estimate: Estimate, known: KnownHere, x: Tensor, part: Tensor) -> Estimate:
+    """The estimate of the unknown part, which is `part` (B,) at x (B, d), and of the known one together."""
+    unknown, of_unknown = estimate.gradient, estimate.field
+    g = known.subgradient(x, unknown)
+    vertex = None if known.vertex is None else partial(known.vertex, x, part, unknown)
+    field = None if of_unknown is None else lambda y: known.subgradient(y, of_unknown(y))
+    return estimate._replace(gradient=g, gain=g.square().sum(1), vertex=vertex, field=field)
 
 
 def step(

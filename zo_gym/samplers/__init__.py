@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from zo_gym.base import Sampler
-from zo_gym.samplers.belief import belief
+from zo_gym.samplers.belief import belief, far_belief
 from zo_gym.samplers.guided import guided
 from zo_gym.samplers.history import history
 from zo_gym.samplers.hybrid import hybrid
@@ -20,6 +20,7 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "guided": guided,
     "history": history,
     "belief": belief,
+    "far_belief": far_belief,
     "query_rnn": query_rnn,
 }
 
@@ -27,6 +28,7 @@ __all__ = [
     "SAMPLERS",
     "belief",
     "coordinate",
+    "far_belief",
     "gaussian",
     "guided",
     "history",

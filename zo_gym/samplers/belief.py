@@ -7,6 +7,7 @@ The belief is that of `zo_gym.samplers.gradient_process`. Probes tell slopes, an
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +17,13 @@ from zo_gym.checks import check_at_least, check_integer, check_positive
 from zo_gym.directions import unit
 from zo_gym.rng import normal
 from zo_gym.samplers.gradient_process import (
+    REACH,
     Belief,
     Posterior,
     combine,
     first_amplitude,
     heard,
+    kernel,
     likely_amplitude,
     no_belief,
     posterior,
@@ -32,9 +35,28 @@ from zo_gym.samplers.slope_window import remember, seen_from
 
 PER_DIM, MOST, MOST_LARGE, LARGE = 2.5, 256, 32, 10_000
 """Slopes remembered by default: 2.5 d, at most 256; at most 32 where d > 10,000."""
+FAR_PER_DIM, FAR_REACH = 5.0, 6.0
+"""Of the belief that is asked away from where the run stands."""
 
 
-def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | None = None) -> Sampler:
+class Remembering(NamedTuple):
+    """What a row carries."""
+
+    belief: Belief
+    weights: Tensor
+    """(K + D)^-1 y of the last step, (B, r)."""
+    square_length: Tensor
+    """Its l^2, (B, 1)."""
+
+
+def belief(
+    rank: int | None = None,
+    smoothing: float = 0.01,
+    noise_std: float | None = None,
+    *,
+    per_dim: float = PER_DIM,
+    reach: float = REACH,
+) -> Sampler:
     """g = m, the posterior mean of grad f; u = sqrt(d) P z / |P z|, z ~ N(0, I): probes where the belief knows least.
 
     `refine` replaces the step's own estimate by m, so that the step goes along what all remembered slopes say. Of all u
@@ -52,10 +74,13 @@ def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | 
 
     Args:
         rank: r, how many slopes are remembered, rounded up to a multiple of 8, which keeps a row's matrices aligned in
-            memory and so its bits the same in every batch. None: 2.5 d, at most 256, and at most 32 where d > 10,000.
+            memory and so its bits the same in every batch. None: `per_dim` d, at most 256, and at most 32 where
+            d > 10,000.
         smoothing: mu of the forward differences. Tells where a slope was measured and how noisy it is.
         noise_std: Standard deviation s of the noise of f: D_i = 2 s^2 / length^2, mu being a probe's length. None:
             from f(x) asked twice, where `reevaluate` does that; 0 where it does not.
+        per_dim: Slopes remembered for each dimension where `rank` is None.
+        reach: l in units of the root mean square distance of the remembered slopes.
 
     Raises:
         TypeError, ValueError: An argument is not as described.
@@ -66,41 +91,59 @@ def belief(rank: int | None = None, smoothing: float = 0.01, noise_std: float | 
     size = None if rank is None else 8 * math.ceil(check_integer("rank", rank, 1) / 8)
     mu = check_positive("smoothing", smoothing)
     variance = None if noise_std is None else check_at_least("noise_std", noise_std, 0.0) ** 2
+    each, far = check_positive("per_dim", per_dim), check_positive("reach", reach)
 
     def init(x: Tensor) -> State:
-        return no_belief(x, default_rank(x.shape[1]) if size is None else size)
+        held = default_rank(x.shape[1], each) if size is None else size
+        return Remembering(no_belief(x, held), x.new_zeros(len(x), held), x.new_ones(len(x), 1))
 
     def condition(state: Belief, x: Tensor) -> tuple[Posterior, Tensor]:
         noise = relative_noise(state, variance)
-        return posterior(state.slopes, x, noise, mu), noise
+        return posterior(state.slopes, x, noise, mu, far), noise
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         z = normal(generators, (q, x.shape[1]), like=x)
-        state = state._replace(slopes=seen_from(state.slopes, x))
-        at, _ = condition(state, x)
-        unsure = torch.stack([times_covariance(at, state.slopes, z[:, i]) for i in range(q)], dim=1)
-        return math.sqrt(x.shape[1]) * unit(unsure), state
+        now = state.belief._replace(slopes=seen_from(state.belief.slopes, x))
+        at, _ = condition(now, x)
+        unsure = torch.stack([times_covariance(at, now.slopes, z[:, i]) for i in range(q)], dim=1)
+        return math.sqrt(x.shape[1]) * unit(unsure), state._replace(belief=now)
 
     def refine(state: State, x: Tensor, directions: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         if estimate.slopes is estimate.gradient:  # of all axes: see `coordinate`
             return estimate.gradient, state
-        slopes = seen_from(state.slopes, x)
+        slopes = seen_from(state.belief.slopes, x)
         for i in range(directions.shape[1]):
             slopes = remember(slopes, mu * directions[:, i], mu * estimate.slopes[:, i])
-        state = first_amplitude(state._replace(slopes=slopes), slopes.values)
-        at, noise = condition(state, x)
+        now = first_amplitude(state.belief._replace(slopes=slopes), slopes.values)
+        at, noise = condition(now, x)
         weights = solve(at, slopes.values)
         amplitude = likely_amplitude(at, slopes.values, weights, noise)
-        return combine(at, slopes, weights), state._replace(amplitude=amplitude)
+        told = Remembering(now._replace(amplitude=amplitude), weights, at.square_length)
+        return combine(at.here, slopes, weights), told
+
+    def field(state: State, x: Tensor) -> Tensor:
+        slopes = state.belief.slopes
+        return combine(kernel(slopes, x, state.square_length), slopes, state.weights)
 
     def observe(state: State, step: Step) -> State:
         exact = (step.unknown == step.estimate.gradient).all(1)
-        slopes = remember(state.slopes, step.trial, step.change, exact, step.iterate.x)
-        return heard(state._replace(slopes=slopes), step.echo)
+        slopes = remember(state.belief.slopes, step.trial, step.change, exact, step.iterate.x)
+        return state._replace(belief=heard(state.belief._replace(slopes=slopes), step.echo))
 
-    return Sampler(init, sample, observe, refine=refine)
+    return Sampler(init, sample, observe, refine=refine, field=field)
 
 
-def default_rank(d: int) -> int:
+def far_belief(smoothing: float = 0.01, noise_std: float | None = None) -> Sampler:
+    """The belief for `trust_region` steps, which ask it away from x: 5 d slopes, and l twice as far.
+
+    Args: as of `belief`.
+
+    Raises:
+        TypeError, ValueError: An argument is not as described.
+    """
+    return belief(None, smoothing, noise_std, per_dim=FAR_PER_DIM, reach=FAR_REACH)
+
+
+def default_rank(d: int, per_dim: float = PER_DIM) -> int:
     """r where it is not given."""
-    return min(8 * math.ceil(PER_DIM * d / 8), MOST if d <= LARGE else MOST_LARGE)
+    return min(8 * math.ceil(per_dim * d / 8), MOST if d <= LARGE else MOST_LARGE)

@@ -39,8 +39,8 @@ class Belief(NamedTuple):
     """Sum of the squared differences of f(x) asked twice, and how many there were, (B, 2)."""
 
 
-class Posterior(NamedTuple):
-    """The belief at one x, in units of a."""
+class Kernel(NamedTuple):
+    """The columns c_i at one x, without a."""
 
     x: Tensor
     """(B, d), from the origin of the remembered points."""
@@ -48,6 +48,15 @@ class Posterior(NamedTuple):
     """e^(-|x - z_i|^2 / 2 l^2), (B, r): how much of h_i is in c_i."""
     bent: Tensor
     """e^(...) h_i . (x - z_i) / l^2, (B, r): how much of x - z_i is taken off it."""
+
+
+class Posterior(NamedTuple):
+    """The belief at one x, in units of a."""
+
+    here: Kernel
+    """At x."""
+    square_length: Tensor
+    """l^2, (B, 1)."""
     factor: Tensor
     """Cholesky factor of K + D, (B, r, r)."""
 
@@ -94,16 +103,31 @@ def likely_amplitude(at: Posterior, values: Tensor, weights: Tensor, noise: Tens
 def posterior(slopes: Slopes, x: Tensor, noise: Tensor, smoothing: float, reach: float | Tensor = REACH) -> Posterior:
     """The belief at x (B, d), given D / a (B, r) and mu; `reach` may be of each row, (B, 1)."""
     slopes = seen_from(slopes, x)
-    squares = (slopes.norms + slopes.at.square().sum(1, keepdim=True) - 2 * slopes.near).clamp_min(0.0)
+    squares = _squares(slopes)
     known = slopes.full.sum(1, keepdim=True).clamp_min(1)
     spread = torch.where(slopes.full, squares, 0.0).sum(1, keepdim=True) / known
     l2 = reach**2 * spread + (LINEAR * smoothing) ** 2  # (B, 1)
-    straight = torch.exp(-squares / (2 * l2))
-    bent = straight * (slopes.ahead - slopes.heights) / l2
-    l2 = l2.unsqueeze(2)
+    wide = l2.unsqueeze(2)
     # offsets^T is h_j . (z_j - z_i) = -h_j . delta
-    gram = torch.exp(-slopes.squares / (2 * l2)) * (slopes.cosines + slopes.offsets * slopes.offsets.mT / l2)
-    return Posterior(slopes.at, straight, bent, torch.linalg.cholesky_ex(gram + torch.diag_embed(noise)).L)
+    gram = torch.exp(-slopes.squares / (2 * wide)) * (slopes.cosines + slopes.offsets * slopes.offsets.mT / wide)
+    factor = torch.linalg.cholesky_ex(gram + torch.diag_embed(noise)).L
+    return Posterior(_kernel(slopes, squares, l2), l2, factor)
+
+
+def kernel(slopes: Slopes, x: Tensor, square_length: Tensor) -> Kernel:
+    """The columns at x (B, d). Time O(r d) per row."""
+    slopes = seen_from(slopes, x)
+    return _kernel(slopes, _squares(slopes), square_length)
+
+
+def _squares(slopes: Slopes) -> Tensor:
+    """|x - z_i|^2 where the run stands, (B, r)."""
+    return (slopes.norms + slopes.at.square().sum(1, keepdim=True) - 2 * slopes.near).clamp_min(0.0)
+
+
+def _kernel(slopes: Slopes, squares: Tensor, square_length: Tensor) -> Kernel:
+    straight = torch.exp(-squares / (2 * square_length))
+    return Kernel(slopes.at, straight, straight * (slopes.ahead - slopes.heights) / square_length)
 
 
 def solve(at: Posterior, values: Tensor) -> Tensor:
@@ -111,7 +135,7 @@ def solve(at: Posterior, values: Tensor) -> Tensor:
     return torch.cholesky_solve(values.unsqueeze(2), at.factor).squeeze(2)
 
 
-def combine(at: Posterior, slopes: Slopes, weights: Tensor) -> Tensor:
+def combine(at: Kernel, slopes: Slopes, weights: Tensor) -> Tensor:
     """C w for w (B, r) -> (B, d)."""
     bent = weights * at.bent
     return (
@@ -121,6 +145,7 @@ def combine(at: Posterior, slopes: Slopes, weights: Tensor) -> Tensor:
 
 def times_covariance(at: Posterior, slopes: Slopes, z: Tensor) -> Tensor:
     """P z / a for z (B, d)."""
-    ahead = (at.x * z).sum(1, keepdim=True) - dots(slopes.points, z)  # (x - z_i) . z, (B, r)
-    across = at.straight * dots(slopes.axes, z) - at.bent * ahead  # C^T z
-    return z - combine(at, slopes, solve(at, across))
+    x, straight, bent = at.here
+    ahead = (x * z).sum(1, keepdim=True) - dots(slopes.points, z)  # (x - z_i) . z, (B, r)
+    across = straight * dots(slopes.axes, z) - bent * ahead  # C^T z
+    return z - combine(at.here, slopes, solve(at, across))

@@ -187,7 +187,7 @@ def prior_belief(
         reach = torch.where(state.on, REACH, gradient_process.REACH).to(x).unsqueeze(1)
         at = posterior(state.belief.slopes, state.roots * x, noise, mu, reach)
         weights = solve(at, residuals)
-        rest = state.roots * combine(at, state.belief.slopes, weights)
+        rest = state.roots * combine(at.here, state.belief.slopes, weights)
         if not memory:
             rest = torch.where(state.on.unsqueeze(1), 0.0, rest)
         mean = torch.where((state.level > FLAT).unsqueeze(1), kappa * state.guess + rest, 0.0)

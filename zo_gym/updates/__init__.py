@@ -9,6 +9,7 @@ from zo_gym.updates.diminishing import diminishing
 from zo_gym.updates.first_order import adam, adamm, momentum, sgd, sign
 from zo_gym.updates.polyak import polyak
 from zo_gym.updates.sharpen import sharpened
+from zo_gym.updates.trust_region import trust_region
 from zo_gym.updates.update_rnn import update_rnn
 
 RULES: dict[str, Callable[..., UpdateRule]] = {
@@ -21,6 +22,7 @@ RULES: dict[str, Callable[..., UpdateRule]] = {
     "conditional": conditional,
     "diminishing": diminishing,
     "polyak": polyak,
+    "trust_region": trust_region,
     "update_rnn": update_rnn,
 }
 
@@ -36,5 +38,6 @@ __all__ = [
     "sgd",
     "sharpened",
     "sign",
+    "trust_region",
     "update_rnn",
 ]

@@ -10,7 +10,7 @@ from zo_gym.directions import sharpen
 
 
 def sharpened(rule: UpdateRule, sharpness: float) -> UpdateRule:
-    """The rule, fed with the projection of g on its sharpened direction.
+    """The rule, fed with the projection of g on its sharpened direction, and not told what g would be elsewhere.
 
     It suits a penalty on |x - x0|_1, which makes many small changes dearer than a few large ones.
 
@@ -26,7 +26,7 @@ def sharpened(rule: UpdateRule, sharpness: float) -> UpdateRule:
     def aim(estimate: Estimate) -> Estimate:
         v = sharpen(estimate.gradient, p)
         slope = (estimate.gradient * v).sum(1)
-        return estimate._replace(gradient=slope.unsqueeze(1) * v, gain=slope.square())
+        return estimate._replace(gradient=slope.unsqueeze(1) * v, gain=slope.square(), field=None)
 
     def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         return rule.propose(state, x, fx, aim(estimate))
