@@ -299,6 +299,24 @@ def test_knowing_the_noise_makes_the_belief_truer() -> None:
     assert listening < 0.5 * blind
 
 
+def test_moves_that_round_to_nothing_tell_nothing() -> None:
+    """f = 1 + g . x, rounded to 2e-16: a change over 1e-13 is off by 2e-3, as much as |g|."""
+    d, sampler = 8, belief(128)
+    x, gradient = torch.zeros(1, d, dtype=F64), 1e-3 * randn(1, d, seed=1)
+    u = torch.eye(d, dtype=F64)[None]
+    slopes = (u * gradient[:, None]).sum(-1)
+    assert sampler.refine is not None
+    mean, state = told(sampler, x, u, slopes)
+    for i in range(30):
+        move = 1e-13 * torch.nn.functional.normalize(randn(1, d, seed=10 + i), dim=1)
+        done = step_of(mean, move, 2e-16 * randn(1, seed=50 + i))
+        state = sampler.observe(state, done._replace(iterate=done.iterate._replace(x=x, fx=torch.ones(1, dtype=F64))))
+        mean, state = sampler.refine(
+            state, x, u[:, :1], Estimate(slopes[:, :1] * u[:, 0], slopes[:, :1], slopes[:, 0] ** 2)
+        )
+    assert (mean - gradient).norm() < 0.1 * gradient.norm()
+
+
 # Whole runs
 
 

@@ -35,6 +35,8 @@ from zo_gym.samplers.slope_window import remember, seen_from
 
 PER_DIM, MOST, MOST_LARGE, LARGE = 2.5, 256, 32, 10_000
 """Slopes remembered by default: 2.5 d, at most 256; at most 32 where d > 10,000."""
+DIGITS = 10.0
+"""How many units in the last place f is taken to be off by."""
 FAR_PER_DIM, FAR_REACH = 5.0, 6.0
 """Of the belief that is asked away from where the run stands."""
 
@@ -47,6 +49,8 @@ class Remembering(NamedTuple):
     """(K + D)^-1 y of the last step, (B, r)."""
     square_length: Tensor
     """Its l^2, (B, 1)."""
+    rounding: Tensor
+    """Variance of what is rounded off f where the run stands, (B,)."""
 
 
 def belief(
@@ -95,16 +99,16 @@ def belief(
 
     def init(x: Tensor) -> State:
         held = default_rank(x.shape[1], each) if size is None else size
-        return Remembering(no_belief(x, held), x.new_zeros(len(x), held), x.new_ones(len(x), 1))
+        return Remembering(no_belief(x, held), x.new_zeros(len(x), held), x.new_ones(len(x), 1), x.new_zeros(len(x)))
 
-    def condition(state: Belief, x: Tensor) -> tuple[Posterior, Tensor]:
-        noise = relative_noise(state, variance)
+    def condition(state: Belief, x: Tensor, rounding: Tensor) -> tuple[Posterior, Tensor]:
+        noise = relative_noise(state, variance, rounding)
         return posterior(state.slopes, x, noise, mu, far), noise
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
         z = normal(generators, (q, x.shape[1]), like=x)
         now = state.belief._replace(slopes=seen_from(state.belief.slopes, x))
-        at, _ = condition(now, x)
+        at, _ = condition(now, x, state.rounding)
         unsure = torch.stack([times_covariance(at, now.slopes, z[:, i]) for i in range(q)], dim=1)
         return math.sqrt(x.shape[1]) * unit(unsure), state._replace(belief=now)
 
@@ -115,10 +119,11 @@ def belief(
         for i in range(directions.shape[1]):
             slopes = remember(slopes, mu * directions[:, i], mu * estimate.slopes[:, i])
         now = first_amplitude(state.belief._replace(slopes=slopes), slopes.values)
-        at, noise = condition(now, x)
+        at, noise = condition(now, x, state.rounding)
         weights = solve(at, slopes.values)
         amplitude = likely_amplitude(at, slopes.values, weights, noise)
-        told = Remembering(now._replace(amplitude=amplitude), weights, at.square_length)
+        now = now._replace(amplitude=amplitude)
+        told = state._replace(belief=now, weights=weights, square_length=at.square_length)
         return combine(at.here, slopes, weights), told
 
     def field(state: State, x: Tensor) -> Tensor:
@@ -128,7 +133,8 @@ def belief(
     def observe(state: State, step: Step) -> State:
         exact = (step.unknown == step.estimate.gradient).all(1)
         slopes = remember(state.belief.slopes, step.trial, step.change, exact, step.iterate.x)
-        return state._replace(belief=heard(state.belief._replace(slopes=slopes), step.echo))
+        lost = DIGITS * torch.finfo(slopes.values.dtype).eps * step.iterate.fx
+        return state._replace(belief=heard(state.belief._replace(slopes=slopes), step.echo), rounding=lost.square())
 
     return Sampler(init, sample, observe, refine=refine, field=field)
 

@@ -73,15 +73,18 @@ def heard(belief: Belief, echo: Tensor | None) -> Belief:
     return belief._replace(echoes=belief.echoes + torch.stack([echo.square(), torch.ones_like(echo)], dim=1))
 
 
-def relative_noise(belief: Belief, variance: float | None) -> Tensor:
-    """D / a, (B, r): of the noise of f, whose variance is given or else told by echoes, and of rounding."""
+def relative_noise(belief: Belief, variance: float | None, rounding: Tensor | float = 0.0) -> Tensor:
+    """D / a, (B, r): of the noise of f, whose variance is given or else told by echoes, and of rounding.
+
+    `rounding`, (B,), is the variance of what is rounded off f: after a move of 1e-12 the slope is nothing else.
+    """
     values, eps = belief.slopes.values, torch.finfo(belief.slopes.values.dtype).eps
     tiny = torch.finfo(values.dtype).tiny
     if variance is None:  # Var(echo) = 2 s^2
         one = belief.echoes[:, 0] / belief.echoes[:, 1].clamp_min(1) / 2
     else:
         one = torch.full_like(belief.amplitude, variance)
-    of_slopes = 2 * one.unsqueeze(1) / belief.slopes.lengths.square().clamp_min(tiny)
+    of_slopes = 2 * (one + rounding).unsqueeze(1) / belief.slopes.lengths.square().clamp_min(tiny)
     ratio = (of_slopes / belief.amplitude.clamp_min(tiny).unsqueeze(1)).clamp_max(1 / eps)
     return torch.where(belief.slopes.full, ratio + eps**0.6, 1.0)
 
