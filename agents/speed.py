@@ -214,7 +214,7 @@ def run_bench(args: SpeedArgs) -> None:
     write_json(args.out / "speed.json", {"figures": [asdict(f) for f in figures], **provenance()})
     table = Table(title="Ratios within this run (median, least and greatest of the repeats)", title_justify="left")
     for name in ("what", "median", "least", "greatest", "bar"):
-        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=name != "what")
     for f in figures:
         table.add_row(f.name, f"{f.median:.2f}", f"{f.least:.2f}", f"{f.most:.2f}", f.bar)
     Console(width=100).print(table)
