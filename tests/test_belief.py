@@ -328,6 +328,17 @@ def test_memory_beats_no_memory_on_a_quadratic() -> None:
     assert remembering < forgetful / 100
 
 
+def test_a_leap_into_the_far_and_steep_is_undone_and_not_remembered() -> None:
+    """Rosenbrock's function from -1, where |g| > 1000: the first step, eta = 1, goes to f > 1e10. Each such slope that
+    is remembered makes the next step longer, until f overflows. At the valley's floor f is below 5."""
+
+    def rosenbrock(x: np.ndarray) -> float:
+        return float((100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum())
+
+    result = minimize(rosenbrock, np.full(6, -1.0), method="belief", budget=2000, smoothing=1e-4, seed=0)
+    assert result.fun < 5.0
+
+
 def test_walking_down_the_belief_beats_stepping_along_it() -> None:
     """A valley of condition 100 that a gradient step crosses and a walk follows. Asked for: 100 times less f."""
     walking = run_quadratic(build("belief-tr", 12), rows=5).mean()

@@ -35,6 +35,8 @@ from zo_gym.samplers.slope_window import remember, seen_from
 
 PER_DIM, MOST, MOST_LARGE, LARGE = 2.5, 256, 32, 10_000
 """Slopes remembered by default: 2.5 d, at most 256; at most 32 where d > 10,000."""
+CLIFF = 100.0
+"""A rise so many times steeper than all remembered slopes says nothing of where the run stands."""
 DIGITS = 10.0
 """How many units in the last place f is taken to be off by."""
 FAR_PER_DIM, FAR_REACH = 5.0, 6.0
@@ -132,7 +134,10 @@ def belief(
 
     def observe(state: State, step: Step) -> State:
         exact = (step.unknown == step.estimate.gradient).all(1)
-        slopes = remember(state.belief.slopes, step.trial, step.change, exact, step.iterate.x)
+        slopes = state.belief.slopes
+        steepest = slopes.values.abs().amax(1) * torch.linalg.vector_norm(step.trial, dim=1)
+        near = (step.change <= CLIFF * steepest) | (steepest == 0)
+        slopes = remember(slopes, step.trial, step.change, exact & near, step.iterate.x)
         lost = DIGITS * torch.finfo(slopes.values.dtype).eps * step.iterate.fx
         return state._replace(belief=heard(state.belief._replace(slopes=slopes), step.echo), rounding=lost.square())
 
