@@ -1,8 +1,12 @@
-"""The same code path on CUDA: networks, replay samples and problems live on the device."""
+"""The same code path on CUDA: networks, replay samples and problems live on the device.
+
+Without one a pretended device tells what CUDA would refuse; it has nothing to say about rounding and speed.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pretended_cuda import pretended_cuda
 
 import zo_gym
 from agents.build import DIRECTIONAL_PRESETS, build_agent
 from agents.bundle import load_policy
 from agents.callbacks import env_of
+from agents.directional import Directional
 from agents.evaluate import EvaluateArgs, run_evaluation
 from agents.train import TrainArgs, build_env, prepare, resolve_device, run_training
-from zo_gym import PROBLEMS
+from zo_gym import METHODS, PROBLEMS
+from zo_gym.rng import make_generator
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
+REAL = torch.cuda.is_available()
 CUDA = torch.device("cuda")
 TINY = TrainArgs(
     problem="quadratic",
@@ -35,6 +40,16 @@ TINY = TrainArgs(
     progress=False,
     device="cuda",
 )
+
+
+@pytest.fixture(autouse=True)
+def cuda() -> Iterator[None]:
+    """The machine's device, or else a pretended one."""
+    if REAL:
+        yield
+    else:
+        with pretended_cuda():
+            yield
 
 
 @pytest.mark.parametrize("algo", ["ddpg", "td3", "sac"])
@@ -51,6 +66,7 @@ def test_training_keeps_networks_replay_samples_and_f_on_the_device(algo: Any, g
     assert run.agent.env.get_attr("mdp")[0].problem.device.type == "cuda"
 
 
+@pytest.mark.skipif(not REAL, reason="torch sees no CUDA device")
 @pytest.mark.parametrize("rows", [64, 1024, 16_384])
 def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A benchmark: it prints what this device does, and fails only where nothing runs."""
@@ -100,6 +116,48 @@ def test_problems_have_the_same_values_on_the_device(name: str) -> None:
     values = device.fun(points.to(CUDA))
     assert values.device.type == "cuda"
     torch.testing.assert_close(values.cpu(), host.fun(points), rtol=1e-9, atol=1e-12)
+
+
+def test_attacks_are_on_the_device() -> None:
+    attacks = zo_gym.make_family("digits_attack", device="cuda", size=2)
+    x = torch.stack([attacks.initial(i, make_generator(i, "cuda")) for i in range(2)])
+    rows = torch.arange(2, device="cuda")
+    assert attacks.gradient is not None
+    assert attacks.measure is not None
+    found = [attacks.fun(x.unsqueeze(1), rows), attacks.gradient(x, rows), *attacks.measure(x, rows).values()]
+    assert {part.device.type for part in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"zo-lstm"}))
+def test_every_method_runs_on_the_device(method: str) -> None:
+    problem = zo_gym.make_problem("breast_cancer", device="cuda")
+    result = zo_gym.minimize(problem, method=method, budget=130, seed=0)
+    assert result.fun < result.trace.best[0]
+
+
+@pytest.mark.parametrize("composite", [False, True])
+@pytest.mark.parametrize("method", ["belief", "pretrained:digits-attack"])
+def test_attacks_run_on_the_device_as_on_the_host(method: str, composite: bool) -> None:
+    found = [
+        zo_gym.minimize(
+            zo_gym.make_problem("digits_attack", device=device), method=method, budget=40, seed=0, composite=composite
+        ).fun
+        for device in ("cuda", "cpu")
+    ]
+    if not REAL:
+        assert found[0] == found[1]
+    assert np.isfinite(found).all()
+
+
+def test_a_directional_policy_learns_on_the_device(tmp_path: Path) -> None:
+    args = TrainArgs(problem="digits_attack", policy="directional", total_queries=600, num_envs=10, device="cuda")
+    agent = prepare(replace(args, budget=60, progress=False), tmp_path).agent
+    before = [weights.detach().clone() for weights in agent.policy.parameters()]
+    assert isinstance(agent, Directional)
+    agent.learn(100)
+    agent.finish(2)
+    assert {weights.device.type for weights in before} == {"cuda"}
+    assert any(not torch.equal(old, new) for old, new in zip(before, agent.policy.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("method", ["rand-ada", "zo-sgd", "zo-adam"])

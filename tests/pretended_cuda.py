@@ -1,0 +1,178 @@
+"""A CUDA device that is not there, so that machines without one find what is on the wrong device.
+
+Its tensors keep their memory on the host but say that they are on the device. Every torch function is watched, and
+what CUDA would refuse is refused: operands on two devices, arrays of numpy, a generator or its state on the wrong side.
+It says nothing of how kernels round or how fast they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo  # optimizers import it at their first use, which must not be inside the pretence
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+HOST, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+PROPERTIES = {"device": CUDA, "is_cuda": True, "is_cpu": False}
+BETWEEN_DEVICES = {"to", "cpu", "copy_", "__get__", "__set__"}
+INDEXING = {"__getitem__", "__setitem__", "index_put", "index_put_"}
+AS_ARRAY = {"numpy", "__array__"}
+NOT_WATCHED = {torch.device, torch._C._nn._parse_to}
+
+
+class OnDevice(Tensor):
+    """A tensor that is on the device."""
+
+
+class Generator(torch.Generator):
+    """A generator that may be on the device."""
+
+    def __new__(cls, device: torch.device | str = HOST) -> Generator:
+        made = super().__new__(cls, HOST)
+        made.place = torch.device(device)
+        return made
+
+    def __init__(self, device: torch.device | str = HOST) -> None:
+        pass
+
+    @property
+    def device(self) -> torch.device:
+        """Where it draws."""
+        return self.place
+
+    def set_state(self, state: Tensor) -> torch.Generator:
+        """As of torch."""
+        check_same("state of a generator", state.device, HOST)
+        return super().set_state(state)
+
+
+class Pretence(TorchFunctionMode):
+    """While it is entered, every function of torch goes through `watched`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return watched(func, args, kwargs or {})
+
+
+@contextmanager
+def pretended_cuda() -> Iterator[None]:
+    """Inside, torch finds one CUDA device."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch, "Generator", Generator)
+        patch.setattr(torch, "save", partial(_save, torch.save))
+        patch.setattr(torch, "load", partial(_load, torch.load))
+        patch.setattr(torch, "set_rng_state", partial(_set_rng_state, torch.set_rng_state))
+        before = torch.__future__.get_swap_module_params_on_conversion()
+        torch.__future__.set_swap_module_params_on_conversion(True)  # a parameter that moves changes its class
+        try:
+            with Pretence():
+                yield
+        finally:
+            torch.__future__.set_swap_module_params_on_conversion(before)
+
+
+def watched(func: Any, args: Any, kwargs: Any) -> Any:
+    """func(*args, **kwargs) as if the device were there.
+
+    Raises:
+        RuntimeError, TypeError: CUDA would not do that.
+    """
+    name = getattr(func, "__name__", "")
+    if func in NOT_WATCHED:
+        return func(*args, **kwargs)
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    there = any(isinstance(tensor, OnDevice) for tensor in tensors)
+    if there and name == "__get__" and func.__self__.__name__ in PROPERTIES:
+        return PROPERTIES[func.__self__.__name__]
+    if there and name in AS_ARRAY:
+        raise TypeError(f"{name}: a tensor on {CUDA} is no array of numpy; use Tensor.cpu() first.")
+    if name == "_has_compatible_shallow_copy_type":  # torch.nn.Module.to asks that
+        return len({isinstance(tensor, OnDevice) for tensor in tensors}) == 1
+    if name not in BETWEEN_DEVICES:
+        check_operands(name, args, tensors)
+    named = named_device(name, args, kwargs)
+    stays = isinstance(args[0], OnDevice) if name in BETWEEN_DEVICES else there
+    place = HOST if name == "cpu" else named or (CUDA if stays else HOST)
+    if "generator" in kwargs and kwargs["generator"] is not None:
+        check_same(f"generator of {name}", kwargs["generator"].device, place)
+    args, kwargs = tree_map(_without_device, (args, kwargs))
+    kwargs.pop("pin_memory", None)
+    with torch._C.DisableTorchFunctionSubclass():
+        result = func(*args, **kwargs)
+    return tree_map(on_device if place.type == "cuda" else on_host, result)
+
+
+def named_device(name: str, args: Any, kwargs: Any) -> torch.device | None:
+    """The device that a call asks for."""
+    for value in (kwargs.get("device"), *(args[1:] if name == "to" else ())):
+        if isinstance(value, Tensor):
+            return CUDA if isinstance(value, OnDevice) else HOST
+        if isinstance(value, (str, torch.device)):
+            return torch.device(value)
+    return None
+
+
+def check_operands(name: str, args: Any, tensors: list[Tensor]) -> None:
+    """One device for all but numbers, and for indices of what is on the device.
+
+    Raises:
+        RuntimeError: There are two.
+    """
+    if name in INDEXING:
+        indices = tree_leaves(args[1])
+        if isinstance(args[0], OnDevice):
+            tensors = [tensor for tensor in tensors if not any(tensor is index for index in indices)]
+    places = {isinstance(tensor, OnDevice) for tensor in tensors if tensor.dim() > 0 or isinstance(tensor, OnDevice)}
+    if len(places) > 1:
+        shapes = [(type(tensor).__name__, tuple(tensor.shape)) for tensor in tensors]
+        raise RuntimeError(f"{name}: expected all tensors on the same device, got {shapes}.")
+
+
+def check_same(what: str, found: torch.device, wanted: torch.device) -> None:
+    """Are they the same kind of device?
+
+    Raises:
+        RuntimeError: They are not.
+    """
+    if found.type != wanted.type:
+        raise RuntimeError(f"{what}: expected one on {wanted.type}, got one on {found.type}.")
+
+
+def on_device(value: Any) -> Any:
+    """The tensor, there."""
+    return value.as_subclass(OnDevice) if isinstance(value, Tensor) and not isinstance(value, OnDevice) else value
+
+
+def on_host(value: Any) -> Any:
+    """The tensor, here."""
+    return value.as_subclass(Tensor) if isinstance(value, OnDevice) else value
+
+
+def _without_device(value: Any) -> Any:
+    """Names of the device become the host's, as that is where the memory is."""
+    if isinstance(value, torch.device) or (isinstance(value, str) and value.split(":")[0] == "cuda"):
+        return HOST
+    return value
+
+
+def _save(save: Callable[..., None], content: Any, *args: Any, **kwargs: Any) -> None:
+    save(tree_map(on_host, content), *args, **kwargs)
+
+
+def _load(load: Callable[..., Any], file: Any, map_location: Any = None, **kwargs: Any) -> Any:
+    content = load(file, map_location=HOST, **kwargs)
+    moved = map_location is not None and torch.device(map_location).type == "cuda"
+    return tree_map(on_device, content) if moved else content
+
+
+def _set_rng_state(set_rng_state: Callable[[Tensor], None], state: Tensor) -> None:
+    check_same("state of the generator", state.device, HOST)
+    set_rng_state(state)
