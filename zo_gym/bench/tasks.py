@@ -92,19 +92,14 @@ def _classification(name: str, repeats: int, budget: int) -> Task:
     return Task(name, "classification", {"test": repeats, "tuning": 3, "train": 20, "validation": 10}, budget)
 
 
-_EARLY_STOP = MetaTraining(patience=3)
-"""Where an epoch takes the better part of a minute. Validation loss decides which networks are kept either way."""
-
-
 TASKS: dict[str, Task] = {
     "heart_scale": _classification("heart_scale", 10, 5000),
     "german.numer_scale": _classification("german.numer_scale", 10, 5000),
-    "a9a": replace(_classification("a9a", 10, 5000), lstm=_EARLY_STOP),
+    "a9a": _classification("a9a", 10, 5000),
     "mnist_attack": Task(
         "mnist_attack",
         "attack",
         {"test": 50, "tuning": 8, "train": 50, "validation": 20},
-        lstm=_EARLY_STOP,
         repeats=3,
     ),
 }
