@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,7 @@ from torch import Tensor
 
 def least_slope(p: Tensor, g: Tensor, c: float | Tensor) -> Tensor:
     """The element of least norm of g + c * subdifferential of |p|_1, (b, d), for p = x - x0 (b, d) and g (b, d)."""
-    shrunk = g.sign() * (g.abs() - c).clamp_min(0.0)
-    return torch.where(p == 0, shrunk, g + c * p.sign())
-
-
-def inward(x: Tensor, slope: Tensor) -> Tensor:
-    """The slope (b, d), 0 where a step along -slope would leave the box."""
-    return torch.where(((x <= 0) & (slope > 0)) | ((x >= 1) & (slope < 0)), 0.0, slope)
+    return torch.where(p == 0, g - g.clamp(-c, c), g + c * p.sign())  # type: ignore[arg-type]  # both work
 
 
 def steepest(
@@ -32,8 +27,10 @@ def steepest(
     The norm is that of `least_slope`, or another one whose function is given.
     """
     p = x.clamp(0.0, 1.0) - centre
-    g = torch.where(p == 0, inward(x, g), g)  # what the bounds hold, the norm need not
-    return inward(x, least(p, g, c))
+    lowest = torch.where(x >= 1, 0.0, -math.inf).to(x)  # where x is on a bound, no step along -slope may leave the box
+    highest = torch.where(x <= 0, 0.0, math.inf).to(x)
+    g = torch.where(p == 0, g.clamp(lowest, highest), g)  # what the bounds hold, the norm need not
+    return least(p, g, c).clamp(lowest, highest)
 
 
 def land(x: Tensor, target: Tensor, g: Tensor, c: float | Tensor, centre: Tensor) -> Tensor:

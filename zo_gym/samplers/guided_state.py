@@ -105,8 +105,8 @@ def remembered(
 
     `end` is where the run stands afterwards, (B, d); None: at the point.
     """
-    slopes = state.belief.slopes
-    length = torch.linalg.vector_norm(state.roots * interval, dim=1)
+    slopes, scaled = state.belief.slopes, state.roots * interval
+    length = torch.linalg.vector_norm(scaled, dim=1)
     valid = valid & (length > 0)
     said = (guess * interval).sum(1) / torch.where(valid, length, 1.0)
     rows = torch.arange(len(point), device=point.device)
@@ -119,7 +119,7 @@ def remembered(
             said=penalty.said.index_put((rows, place), torch.where(valid, away, penalty.said[rows, place]))
         )
     stands = None if end is None else state.roots * end
-    slopes = remember(slopes, state.roots * interval, change, valid, stands)
+    slopes = remember(slopes, scaled, change, valid, stands)
     return state._replace(belief=state.belief._replace(slopes=slopes), guesses=guesses, penalty=penalty)
 
 

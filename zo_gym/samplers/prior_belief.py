@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from zo_gym.base import Estimate, Generators, Known, KnownHere, Sampler, State, 
 from zo_gym.checks import check_at_least, check_integer, check_positive
 from zo_gym.directions import sharpen, unit
 from zo_gym.rng import normal
-from zo_gym.rows import leaves, with_leaves
+from zo_gym.rows import leaves, put, take, with_leaves
 from zo_gym.samplers import gradient_process
 from zo_gym.samplers.gradient_process import (
     Posterior,
@@ -159,13 +160,12 @@ def prior_belief(
         elif infers:
             steepest = infer(state).subgradient(x, state.mean)
         first = -sharpen(steepest, p)
-        elsewhere = explores(state) | (steepest == 0).all(1)
-        if elsewhere.any():
-            rows = elsewhere.nonzero().squeeze(1)
-            drawn = normal([generators[i] for i in rows.tolist()], (1, x.shape[1]), like=x)
-            z = torch.zeros_like(x).index_copy(0, rows, drawn[:, 0])
-            unsure = unit(state.roots * times_covariance(at, state.belief.slopes, state.roots * z))
-            first = torch.where(elsewhere.unsqueeze(1), unsure, first)
+        elsewhere = np.flatnonzero((explores(state) | (steepest == 0).all(1)).cpu().numpy())
+        if len(elsewhere):
+            drawn = normal([generators[i] for i in elsewhere.tolist()], (1, x.shape[1]), like=x).squeeze(1)
+            there, slopes, roots = take((at, state.belief.slopes, state.roots), elsewhere)
+            unsure = unit(roots * times_covariance(there, slopes, roots * drawn))
+            first = put(first, elsewhere, unsure)
         return torch.stack([first, unit(here)], dim=1), state
 
     def asked_anew(state: Guided, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -109,8 +109,9 @@ def remember(
         return old.index_put((rows, place), torch.where(valid.unsqueeze(1), new, old[rows, place]))
 
     def crossed(table: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        table = torch.where(here.unsqueeze(2), row.unsqueeze(1), table)
-        return torch.where(here.unsqueeze(1), column.unsqueeze(2), table)
+        table = exchanged(table, row)
+        table.mT.index_put_((rows, place), torch.where(valid.unsqueeze(1), column, table.mT[rows, place]))
+        return table  # a new one, by then
 
     norm, height = middle.square().sum(1), (middle * axis).sum(1)
     norms, heights = replaced(slopes.norms, norm), replaced(slopes.heights, height)
