@@ -12,7 +12,7 @@ help:
 	@echo "make test    run the tests (ARGS='tests/test_env.py -k seed')"
 	@echo "make check   formatting, lint and types"
 	@echo "make bench   speed, as ratios measured within one run"
-	@echo "make paper   the paper's experiments, figures 4-6 and tables, into results/paper; resumable, one to two hours"
+	@echo "make paper   the paper's experiments, figures 4-6 and tables, into results/paper; resumable, one and a half hours or more"
 	@echo "make policies   learned policies against everything else, into results/policies; resumable, hours"
 	@echo "make policies-quick   the same on small problems, in minutes"
 	@echo "make paper-quick   the same chain on small problems, in minutes, with checks of the outcome"
