@@ -150,7 +150,9 @@ def test_attacks_run_on_the_device_as_on_the_host(method: str, composite: bool) 
 
 
 def test_a_directional_policy_learns_on_the_device(tmp_path: Path) -> None:
-    args = TrainArgs(problem="digits_attack", policy="directional", total_queries=600, num_envs=10, device="cuda")
+    args = TrainArgs(
+        problem="digits_attack", policy="directional", total_queries=600, num_envs=10, threads=1, device="cuda"
+    )
     agent = prepare(replace(args, budget=60, progress=False), tmp_path).agent
     before = [weights.detach().clone() for weights in agent.policy.parameters()]
     assert isinstance(agent, Directional)
