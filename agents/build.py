@@ -45,6 +45,7 @@ class Preset:
         updates_per_step: Updates after each batched step.
         final_updates: Updates after the last query, with the learning rate annealed to 0.
         shift: Share of an image's side by which a directional agent's samples are moved at random.
+        recency: Above 1, a directional agent learns more from what is recent: see `SlopeBuffer`.
         threads: CPU threads of torch; more do not help small networks.
     """
 
@@ -67,6 +68,7 @@ class Preset:
     updates_per_step: int = 1
     final_updates: int = 0
     shift: float = 0.0
+    recency: float = 1.0
     threads: int = 1
 
 
@@ -84,7 +86,7 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
         0.0,
         1e-3,
         64,
-        2.0,
+        1.5,
         True,
         "adaptive",
         1.0,
@@ -92,6 +94,7 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
         slope_weight=1.0,
         reward_weight=0.0,
         updates_per_step=8,
+        recency=2.0,
     ),
     "offline": Preset(
         DIRECTIONAL,
@@ -228,6 +231,7 @@ def directional_options(preset: Preset, shape: tuple[int, ...] | None, seed: int
         "seed": seed,
         "shape": shape,
         "shift": 0 if shape is None else round(preset.shift * shape[0]),
+        "recency": preset.recency,
     }
     return {
         "replay_buffer_class": SlopeBuffer,

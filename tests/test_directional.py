@@ -126,6 +126,25 @@ def test_samples_are_shifted_as_a_whole_and_keep_their_slopes() -> None:
     assert places == {0, 1, 2, 5, 6, 7, 10, 11, 12}
 
 
+@pytest.mark.parametrize("steps", [60, 150], ids=["filling", "full"])
+@pytest.mark.parametrize("recency", [1.0, 2.0])
+def test_ages_are_drawn_as_a_power_of_a_uniform_number(recency: float, steps: int) -> None:
+    """P(age < a) = a^(1 / recency), a in shares of what is kept, before the buffer is full and after."""
+    box = spaces.Box(-1, 1, (2,), np.float32)
+    buffer = SlopeBuffer(100, box, box, keep_next=False, recency=recency)
+    zero = np.zeros((1, 2), np.float32)
+    for step in range(steps):
+        buffer.add(zero, zero, zero, np.zeros(1), np.zeros(1, bool), [{"delta": float(step)}])
+    kept, draws = min(steps, 100), 20_000
+    ages = steps - 1 - buffer.sample(draws).slopes.numpy()
+    assert ages.min() >= 0
+    assert ages.max() < kept
+    for share in (0.05, 0.25, 0.5, 0.75):
+        expected = share ** (1 / recency)
+        within_chance = 4 * math.sqrt(expected * (1 - expected) / draws)
+        assert (ages < share * kept).mean() == pytest.approx(expected, abs=within_chance)
+
+
 def test_the_loss_of_a_batch_by_hand() -> None:
     """Errors 1, 2 and 3 scales of 0.5; the row without a slope does not count."""
     batch = samples([1.0, -1.0, 2.0, math.nan], [1.0, 1.0, 0.0, 1.0])
