@@ -18,6 +18,7 @@ import torch._dynamo  # optimizers import it at their first use, which must not 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakIdKeyDictionary
 
 HOST, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -26,6 +27,8 @@ BETWEEN_DEVICES = {"to", "cpu", "copy_", "__get__", "__set__"}
 INDEXING = {"__getitem__", "__setitem__", "index_put", "index_put_"}
 AS_ARRAY = {"numpy", "__array__"}
 NOT_WATCHED = {torch.device, torch._C._nn._parse_to}
+_SPARSE = WeakIdKeyDictionary()
+"""Sparse tensors that are on the device: torch makes no subclass of one."""
 
 
 class OnDevice(Tensor):
@@ -89,17 +92,17 @@ def watched(func: Any, args: Any, kwargs: Any) -> Any:
     if func in NOT_WATCHED:
         return func(*args, **kwargs)
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    there = any(isinstance(tensor, OnDevice) for tensor in tensors)
+    there = any(is_there(tensor) for tensor in tensors)
     if there and name == "__get__" and func.__self__.__name__ in PROPERTIES:
         return PROPERTIES[func.__self__.__name__]
     if there and name in AS_ARRAY:
         raise TypeError(f"{name}: a tensor on {CUDA} is no array of numpy; use Tensor.cpu() first.")
     if name == "_has_compatible_shallow_copy_type":  # torch.nn.Module.to asks that
-        return len({isinstance(tensor, OnDevice) for tensor in tensors}) == 1
+        return len({is_there(tensor) for tensor in tensors}) == 1
     if name not in BETWEEN_DEVICES:
         check_operands(name, args, tensors)
     named = named_device(name, args, kwargs)
-    stays = isinstance(args[0], OnDevice) if name in BETWEEN_DEVICES else there
+    stays = is_there(args[0]) if name in BETWEEN_DEVICES else there
     place = HOST if name == "cpu" else named or (CUDA if stays else HOST)
     if "generator" in kwargs and kwargs["generator"] is not None:
         check_same(f"generator of {name}", kwargs["generator"].device, place)
@@ -110,11 +113,16 @@ def watched(func: Any, args: Any, kwargs: Any) -> Any:
     return tree_map(on_device if place.type == "cuda" else on_host, result)
 
 
+def is_there(value: Any) -> bool:
+    """Is it a tensor on the device?"""
+    return isinstance(value, OnDevice) or (isinstance(value, Tensor) and value in _SPARSE)
+
+
 def named_device(name: str, args: Any, kwargs: Any) -> torch.device | None:
     """The device that a call asks for."""
     for value in (kwargs.get("device"), *(args[1:] if name == "to" else ())):
         if isinstance(value, Tensor):
-            return CUDA if isinstance(value, OnDevice) else HOST
+            return CUDA if is_there(value) else HOST
         if isinstance(value, (str, torch.device)):
             return torch.device(value)
     return None
@@ -128,9 +136,9 @@ def check_operands(name: str, args: Any, tensors: list[Tensor]) -> None:
     """
     if name in INDEXING:
         indices = tree_leaves(args[1])
-        if isinstance(args[0], OnDevice):
+        if is_there(args[0]):
             tensors = [tensor for tensor in tensors if not any(tensor is index for index in indices)]
-    places = {isinstance(tensor, OnDevice) for tensor in tensors if tensor.dim() > 0 or isinstance(tensor, OnDevice)}
+    places = {is_there(tensor) for tensor in tensors if tensor.dim() > 0 or is_there(tensor)}
     if len(places) > 1:
         shapes = [(type(tensor).__name__, tuple(tensor.shape)) for tensor in tensors]
         raise RuntimeError(f"{name}: expected all tensors on the same device, got {shapes}.")
@@ -148,12 +156,20 @@ def check_same(what: str, found: torch.device, wanted: torch.device) -> None:
 
 def on_device(value: Any) -> Any:
     """The tensor, there."""
-    return value.as_subclass(OnDevice) if isinstance(value, Tensor) and not isinstance(value, OnDevice) else value
+    if not isinstance(value, Tensor) or is_there(value):
+        return value
+    if value.layout == torch.strided:
+        return value.as_subclass(OnDevice)
+    found = value.detach()  # another tensor with the same memory
+    _SPARSE[found] = True
+    return found
 
 
 def on_host(value: Any) -> Any:
     """The tensor, here."""
-    return value.as_subclass(Tensor) if isinstance(value, OnDevice) else value
+    if not is_there(value):
+        return value
+    return value.as_subclass(Tensor) if isinstance(value, OnDevice) else value.detach()
 
 
 def _without_device(value: Any) -> Any:

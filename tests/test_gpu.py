@@ -24,7 +24,9 @@ from agents.directional import Directional
 from agents.evaluate import EvaluateArgs, run_evaluation
 from agents.train import TrainArgs, build_env, prepare, resolve_device, run_training
 from zo_gym import METHODS, PROBLEMS
+from zo_gym.problems.linear import linear_map
 from zo_gym.rng import make_generator
+from zo_gym.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer
 
 pytestmark = pytest.mark.gpu
 
@@ -128,11 +130,31 @@ def test_attacks_are_on_the_device() -> None:
     assert {part.device.type for part in found} == {"cuda"}
 
 
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"zo-lstm"}))
-def test_every_method_runs_on_the_device(method: str) -> None:
-    problem = zo_gym.make_problem("breast_cancer", device="cuda")
-    result = zo_gym.minimize(problem, method=method, budget=130, seed=0)
-    assert result.fun < result.trace.best[0]
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_runs_on_the_device_as_on_the_host(method: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    networks = LSTMOptimizer(*(CoordinateLSTM(INPUTS[part], generator) for part in ("update", "query")))
+    weights = networks if method == "zo-lstm" else None
+    there, here = (
+        zo_gym.minimize(
+            zo_gym.make_problem("breast_cancer", device=device), method=method, weights=weights, budget=130, seed=0
+        )
+        for device in ("cuda", "cpu")
+    )
+    assert np.isfinite(there.trace.fun).all()
+    assert len(set(there.trace.fun)) > 1
+    if not REAL:
+        np.testing.assert_array_equal(there.trace.fun, here.trace.fun)
+
+
+def test_sparse_data_are_on_the_device() -> None:
+    """More zeros than a dense product is worth; as a9a's."""
+    matrix = torch.eye(40, dtype=torch.float64)[:, :30]
+    w, r = torch.arange(60.0, dtype=torch.float64).view(2, 30), torch.ones(2, 40, dtype=torch.float64)
+    there = linear_map(matrix.to(CUDA))
+    for found, expected in ((there.apply(w.to(CUDA)), w @ matrix.T), (there.adjoint(r.to(CUDA)), r @ matrix)):
+        assert found.device.type == "cuda"
+        torch.testing.assert_close(found.cpu(), expected)
 
 
 @pytest.mark.parametrize("composite", [False, True])

@@ -24,6 +24,11 @@ def there(*shape: int) -> Tensor:
     return torch.ones(*shape, device="cuda")
 
 
+def sparse(device: str) -> Tensor:
+    """The unit matrix of 3 in CSR."""
+    return torch.sparse_csr_tensor(torch.arange(4), torch.arange(3), torch.ones(3), (3, 3), device=device)
+
+
 REFUSED: dict[str, Callable[[], Any]] = {
     "operands on two devices": lambda: there(3) + torch.ones(3),
     "parts on two devices": lambda: torch.stack([there(3), torch.ones(3)]),
@@ -34,6 +39,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "index_copy with an index of the host": lambda: there(3).index_copy(0, torch.tensor([0]), there(1)),
     "an array of numpy": lambda: there(3).numpy(),
     "an array of numpy in passing": lambda: np.asarray(there(3)),
+    "a sparse matrix of the host": lambda: torch.mm(sparse("cpu"), there(3, 2)),
+    "a sparse matrix of the device": lambda: torch.mm(sparse("cuda"), torch.ones(3, 2)),
+    "a sparse matrix that came back": lambda: torch.mm(sparse("cuda").cpu(), there(3, 2)),
     "a generator of the host": lambda: torch.randn(3, generator=torch.Generator(), device="cuda"),
     "a generator of the device": lambda: torch.randn(3, generator=torch.Generator("cuda")),
     "a generator's state on the device": lambda: torch.Generator().set_state(torch.Generator().get_state().to("cuda")),
@@ -51,6 +59,9 @@ ALLOWED: dict[str, Callable[[], tuple[Tensor, str]]] = {
     "another type": lambda: (there(3).to(torch.float64), "cuda"),
     "a module there": lambda: (torch.nn.Linear(3, 2).to("cuda")(there(3)), "cuda"),
     "new ones": lambda: (there(3).new_zeros(2), "cuda"),
+    "a sparse product": lambda: (torch.mm(sparse("cuda"), there(3, 2)), "cuda"),
+    "a sparse matrix made there": lambda: (torch.mm(there(3, 3).to_sparse_csr(), there(3, 2)), "cuda"),
+    "a sparse matrix that moved": lambda: (torch.mm(sparse("cpu").to("cuda"), there(3, 2)), "cuda"),
     "draws": lambda: (torch.randn(3, generator=torch.Generator("cuda"), device="cuda"), "cuda"),
 }
 
