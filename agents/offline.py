@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents.build import DIRECTIONAL_PRESETS, Preset, build_agent
@@ -37,7 +37,7 @@ def agent_for(
 def learn(agent: OffPolicyAlgorithm, queries: int, *watchers: BaseCallback) -> None:
     """Train until the queries are spent."""
     budget = QueryBudget(queries, progress=False, heed_interrupts=False)
-    agent.set_logger(configure(None, []))
+    agent.set_logger(Logger(None, []))
     try:
         agent.learn(NEVER, callback=CallbackList([budget, *watchers]), log_interval=NEVER)
     except TrainingDone:

@@ -19,7 +19,7 @@ import tyro
 from gymnasium.vector import AutoresetMode
 from rich.console import Console
 from rich.table import Table
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 
 from agents import pretrained
 from agents.arguments import TrainArgs
@@ -151,7 +151,7 @@ def training_on_nothing(steps: int) -> Callable[[], float]:
         agent = build_agent(
             "ddpg", env, PRESETS["default"], shape=None, seed=0, device="cpu", buffer_size=max(1000, steps)
         )
-        agent.set_logger(configure(None, []))
+        agent.set_logger(Logger(None, []))
         started = time.perf_counter()
         agent.learn(steps, log_interval=ENDLESS)
         return (time.perf_counter() - started) / agent.num_timesteps

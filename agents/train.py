@@ -14,7 +14,7 @@ import gymnasium as gym
 import torch
 import tyro
 from stable_baselines3.common.callbacks import CallbackList
-from stable_baselines3.common.logger import Figure, HParam, configure
+from stable_baselines3.common.logger import Figure, HParam, Logger, configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
@@ -174,7 +174,7 @@ def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
     trace = Trajectory()
     budget = QueryBudget(run.preset.total_queries, progress=False)
     try:
-        run.agent.set_logger(configure(None, []))
+        run.agent.set_logger(Logger(None, []))
         run.agent.learn(NEVER, callback=CallbackList([budget, trace]), log_interval=NEVER)
     except TrainingDone as done:
         if done.interrupted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import tempfile
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -226,7 +227,10 @@ def test_episodes_are_kept_with_their_own_last_values(tmp_path: Path) -> None:
     assert len({best for _, best in metrics.episodes}) == len(metrics.episodes)
 
 
-def test_training_in_memory_follows_the_first_row_and_writes_nothing(tmp_path: Path) -> None:
+def test_training_in_memory_follows_the_first_row_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     queries, best = train_in_memory(prepare(tiny(tmp_path, total_queries=100, budget=100), tmp_path))
     assert queries == list(range(1, 100, 2))
     assert all(after <= before for before, after in itertools.pairwise(best))

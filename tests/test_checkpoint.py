@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents import checkpoint
@@ -96,7 +96,7 @@ def fresh(args: TrainArgs) -> OffPolicyAlgorithm:
 def go_on(agent: OffPolicyAlgorithm, args: TrainArgs, *callbacks: BaseCallback) -> Trained:
     """Train until the query budget, from wherever the agent stands."""
     rewards, budget = Rewards(), QueryBudget(args.total_queries, progress=False)
-    agent.set_logger(configure(None, []))
+    agent.set_logger(Logger(None, []))
     try:
         agent.learn(
             NEVER,

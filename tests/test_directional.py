@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 
 from agents.arguments import TrainArgs, check, preset_of
 from agents.build import DIRECTIONAL_PRESETS, Preset, build_agent
@@ -54,7 +54,7 @@ def agent_of(settings: dict[str, Any], preset: Preset, algo: str = "ddpg", rows:
     env = build_env(settings, rows, preset.scale_rewards, "cpu")
     shape = env_of(env).mdp.problem.shape
     agent = build_agent(algo, env, preset, shape=shape, seed=0, device="cpu", buffer_size=20_000)
-    agent.set_logger(configure(None, []))
+    agent.set_logger(Logger(None, []))
     assert isinstance(agent, Directional)
     return agent
 
@@ -433,7 +433,7 @@ ARGS = TrainArgs(policy="directional", eval_seeds=0, progress=False, device="cpu
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(args: TrainArgs, tmp_path: Path) -> None:
     def fresh() -> Directional:
         agent = prepare(args, Path()).agent
-        agent.set_logger(configure(None, []))
+        agent.set_logger(Logger(None, []))
         assert isinstance(agent, Directional)
         return agent
 
