@@ -148,7 +148,7 @@ class SlopeBuffer(ReplayBuffer):
     def _steps(self, count: int) -> np.ndarray:
         """Where the steps of a batch are kept, int64 (count,)."""
         kept = self.size()
-        if self.recency == 1:
+        if self.recency == 1:  # v^1 would do, but draw otherwise than the policies that ship were trained with
             return self.rng.integers(kept, size=count)
         age = (kept * self.rng.random(count) ** self.recency).astype(np.int64)  # 0: the newest
         return (self.pos - 1 - age) % kept

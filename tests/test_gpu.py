@@ -142,7 +142,8 @@ def test_every_method_runs_on_the_device_as_on_the_host(method: str) -> None:
         for device in ("cuda", "cpu")
     )
     assert np.isfinite(there.trace.fun).all()
-    assert len(set(there.trace.fun)) > 1
+    if method != "zo-lstm":  # its networks are not trained
+        assert there.fun < there.trace.best[0]
     if not REAL:
         np.testing.assert_array_equal(there.trace.fun, here.trace.fun)
 
