@@ -2,7 +2,8 @@
 
 Its tensors keep their memory on the host but say that they are on the device. Every torch function is watched, and
 what CUDA would refuse is refused: operands on two devices, arrays of numpy, a generator or its state on the wrong side.
-It says nothing of how kernels round or how fast they are.
+Convolutions in float32 round to TF32 unless torch is told not to, going forward. It says nothing else of how kernels
+round, and nothing of how fast they are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ PROPERTIES = {"device": CUDA, "is_cuda": True, "is_cpu": False}
 BETWEEN_DEVICES = {"to", "cpu", "copy_", "__get__", "__set__"}
 INDEXING = {"__getitem__", "__setitem__", "index_put", "index_put_"}
 AS_ARRAY = {"numpy", "__array__"}
+CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
 NOT_WATCHED = {torch.device, torch._C._nn._parse_to}
 _SPARSE = WeakIdKeyDictionary()
 """Sparse tensors that are on the device: torch makes no subclass of one."""
@@ -108,9 +110,17 @@ def watched(func: Any, args: Any, kwargs: Any) -> Any:
         check_same(f"generator of {name}", kwargs["generator"].device, place)
     args, kwargs = tree_map(_without_device, (args, kwargs))
     kwargs.pop("pin_memory", None)
+    if there and name in CONVOLUTIONS and tf32_is_allowed():
+        args = (*map(_as_tf32, args[:2]), *args[2:])  # images, filters, and the rest
     with torch._C.DisableTorchFunctionSubclass():
         result = func(*args, **kwargs)
     return tree_map(on_device if place.type == "cuda" else on_host, result)
+
+
+def tf32_is_allowed() -> bool:
+    """May convolutions round float32 to TF32? By default they may."""
+    cudnn = torch.backends.cudnn
+    return cudnn.conv.fp32_precision == "tf32" if hasattr(cudnn, "conv") else cudnn.allow_tf32
 
 
 def is_there(value: Any) -> bool:
@@ -177,6 +187,16 @@ def _without_device(value: Any) -> Any:
     if isinstance(value, torch.device) or (isinstance(value, str) and value.split(":")[0] == "cuda"):
         return HOST
     return value
+
+
+def _as_tf32(value: Tensor) -> Tensor:
+    """float32 with the 11 bits of TF32's significand; autograd passes it by."""
+    value = value.as_subclass(Tensor) if isinstance(value, OnDevice) else value
+    if value.dtype != torch.float32:
+        return value
+    bits = value.detach().contiguous().view(torch.int32)
+    rounded = (bits + 0x1000 & ~0x1FFF).view(torch.float32)
+    return value + (rounded - value.detach())
 
 
 def _save(save: Callable[..., None], content: Any, *args: Any, **kwargs: Any) -> None:

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from pretended_cuda import tf32_is_allowed
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from zo_gym import datasets
 from zo_gym.base import Family
 from zo_gym.problems import FAMILIES, PROBLEMS, attack, make_family, make_problem, victim
 from zo_gym.problems.attack import SPLITS, attack_on
+from zo_gym.problems.convnet import exact_convolutions
 
 KINDS = [
     {},
@@ -199,6 +201,25 @@ def test_distortion_has_subgradient_zero_at_the_original_image(norm: str) -> Non
     at_originals = slope(found, found.images, instances)
     assert torch.equal(at_originals, slope(free, found.images, instances))
     assert (at_originals != 0).any()
+
+
+@pytest.mark.parametrize("torch_is_old", [False, True])
+def test_convolutions_are_exact_inside_and_as_they_were_outside(
+    torch_is_old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "allow_tf32", True)  # torch's default
+    if torch_is_old:
+        monkeypatch.delattr(type(cudnn), "conv")
+
+    def fail() -> None:
+        with exact_convolutions():
+            assert not tf32_is_allowed()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert cudnn.allow_tf32
 
 
 def test_gradient_works_where_autograd_is_off_and_fun_where_it_is_on() -> None:

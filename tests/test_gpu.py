@@ -1,6 +1,7 @@
 """The same code path on CUDA: networks, replay samples and problems live on the device.
 
-Without one a pretended device tells what CUDA would refuse; it has nothing to say about rounding and speed.
+Without one a pretended device tells what CUDA would refuse and rounds convolutions as CUDA does; of other rounding and
+of speed it has nothing to say.
 """
 
 from __future__ import annotations
@@ -128,6 +129,20 @@ def test_attacks_are_on_the_device() -> None:
     assert attacks.measure is not None
     found = [attacks.fun(x.unsqueeze(1), rows), attacks.gradient(x, rows), *attacks.measure(x, rows).values()]
     assert {part.device.type for part in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attacks_have_the_same_values_on_the_device(dtype: torch.dtype) -> None:
+    """TF32, which torch allows convolutions by default, would be off by 1e-3 of a logit: as much as a step of f."""
+    host, device = (
+        zo_gym.make_family("digits_attack", device=device, size=5, dtype=dtype) for device in ("cpu", "cuda")
+    )
+    rows = torch.arange(5)
+    x = torch.stack([host.initial(i, make_generator(i)) for i in range(5)])
+    points = x.unsqueeze(1) + 0.05 * torch.randn(5, 20, host.dim, dtype=dtype, generator=make_generator(9))
+    values = device.fun(points.to(CUDA), rows.to(CUDA))
+    # A logit is the sum of many terms of order 1: they cancel, so the error is not relative to f.
+    torch.testing.assert_close(values.cpu(), host.fun(points, rows), rtol=0, atol=1e3 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -88,3 +88,23 @@ def test_an_optimizer_follows_its_module_there() -> None:
     assert module.weight.grad is not None
     assert {module.weight.device.type, module.weight.grad.device.type, before.device.type} == {"cuda"}
     assert not torch.equal(before, module.weight)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "allowed", "expected"),
+    [
+        (torch.float32, True, [1.0, 1 + 2**-10, 1 + 2**-10]),
+        (torch.float32, False, [1 + 2**-12, 1 + 2**-11, 1 + 2**-10]),
+        (torch.float64, True, [1 + 2**-12, 1 + 2**-11, 1 + 2**-10]),
+    ],
+)
+def test_convolutions_round_to_tf32_where_they_may(
+    dtype: torch.dtype, allowed: bool, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    x = torch.tensor([[[1 + 2**-12, 1 + 2**-11, 1 + 2**-10]]], dtype=dtype).to("cuda").requires_grad_()
+    found = torch.nn.functional.conv1d(x, torch.ones(1, 1, 1, dtype=dtype, device="cuda"))
+    assert found.flatten().tolist() == expected  # ties go away from 0
+    found.sum().backward()
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [1.0] * 3

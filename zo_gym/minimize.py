@@ -67,7 +67,8 @@ def minimize(
 
     Args:
         fun: f(x), x (d,) -> a number; or with `batched` f(X), X (m, d) -> (m,); or a `Problem`; or a problem's name.
-            f receives numpy arrays, or tensors where x0 is a tensor.
+            f receives numpy arrays, or tensors where x0 is a tensor. On CUDA, torch rounds convolutions of float32 to
+            TF32 by default, which drowns small differences: set torch.backends.cudnn.conv.fp32_precision = "ieee".
         x0: Start (d,); a problem has its own where this is None.
         method: A key of `zo_gym.METHODS` or `zo_gym.PEERS`. The default needs no tuning: one random direction and an
             adaptive step. "true-gradient" needs a problem with a gradient, and does not count its evaluations.

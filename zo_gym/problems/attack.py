@@ -24,7 +24,7 @@ from zo_gym.base import Family, Generators, Objective, Problem, Starts
 from zo_gym.checks import check_at_least, check_flag, check_integer
 from zo_gym.family import member
 from zo_gym.problems.augment import distorted
-from zo_gym.problems.convnet import CLASSES, classifier
+from zo_gym.problems.convnet import CLASSES, classifier, exact_convolutions
 from zo_gym.problems.penalty import NORMS, penalty
 from zo_gym.problems.victim import VICTIMS, Victim, load_victim
 from zo_gym.registry import lookup
@@ -125,7 +125,8 @@ def attack_on(
         target: That class; an image of that class aims at the next one. None for (t0 + 1) mod 10.
         exploring: Share of the episodes that start at a rotated, scaled and shifted copy of the image instead of the
             image, for training a policy; f stays the same.
-        dtype: Of x and f. float32 carries smoothing >= 1e-3 well; float64 is about 3 times slower on "mnist".
+        dtype: Of x and f. float32 carries smoothing >= 1e-3 well (TF32 would not, and is kept off on CUDA); float64 is
+            about 3 times slower on "mnist".
         device: Where f is evaluated.
 
     Raises:
@@ -210,7 +211,7 @@ def _family(
         return values(points.reshape(b * m, d), instances.repeat_interleave(m)).view(b, m)
 
     def gradient(x: Tensor, instances: Tensor) -> Tensor:  # (b, d), (b,) -> (b, d)
-        with torch.enable_grad():
+        with torch.enable_grad(), exact_convolutions():
             leaf = x.detach().clone().requires_grad_()
             (slope,) = torch.autograd.grad(values(leaf, instances).sum(), leaf)
         return slope

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +88,7 @@ def classifier(
 
     On the CPU a row's logits do not depend on the other rows, since the fully connected layers are `LinearMap`s and
     convolutions go image by image, except by rounding: where torch has several threads and one image, or, in float32,
-    where oneDNN takes another kernel for another batch.
+    where oneDNN takes another kernel for another batch. On CUDA, too, float32 has its 24 bits (`exact_convolutions`).
 
     Args:
         recipe: The architecture.
@@ -96,9 +98,30 @@ def classifier(
     """
     placed = {key: _channels_last(value.to(device, dtype)) for key, value in weights.items()}
     products = {key: linear_map(placed[key]).apply for key in ("fc1", "fc2")}
-    return in_chunks(
-        lambda images: _logits(recipe, placed, lambda x, layer: products[layer](x), images), recipe.most_numbers
-    )
+
+    def compute(images: Tensor) -> Tensor:
+        with exact_convolutions():
+            return _logits(recipe, placed, lambda x, layer: products[layer](x), images)
+
+    return in_chunks(compute, recipe.most_numbers)
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Inside, convolutions in float32 on CUDA keep its 24 bits.
+
+    torch lets them round to the 11 bits of TF32 where the GPU can, which is far more than small steps change in f:
+    of a difference along 1e-3 u little but that rounding would be left. Matrix products keep their bits by default.
+    """
+    cudnn: Any = torch.backends.cudnn
+    new = hasattr(cudnn, "conv")  # torch >= 2.9, which refuses to read the old flag once a new one was set
+    flags, name, exact = (cudnn.conv, "fp32_precision", "ieee") if new else (cudnn, "allow_tf32", False)
+    before = getattr(flags, name)
+    setattr(flags, name, exact)
+    try:
+        yield
+    finally:
+        setattr(flags, name, before)
 
 
 def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
