@@ -32,6 +32,14 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Agents without a log folder would each leave one of Stable-Baselines3's among the temporary files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("sb3")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Threads cost more than such small tensors are worth, and a loaded machine makes them crawl."""
     torch.set_num_threads(1)
