@@ -230,8 +230,10 @@ def test_episodes_are_kept_with_their_own_last_values(tmp_path: Path) -> None:
 def test_training_in_memory_follows_the_first_row_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = prepare(tiny(tmp_path, total_queries=100, budget=100), tmp_path)
+    monkeypatch.delenv("SB3_LOGDIR")  # Stable-Baselines3 would log there, else among the temporary files
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    queries, best = train_in_memory(prepare(tiny(tmp_path, total_queries=100, budget=100), tmp_path))
+    queries, best = train_in_memory(run)
     assert queries == list(range(1, 100, 2))
     assert all(after <= before for before, after in itertools.pairwise(best))
     assert list(tmp_path.iterdir()) == []
