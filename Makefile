@@ -19,7 +19,7 @@ help:
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[agents,test,dev]'
 	@touch $@
 
 install: $(STAMP)
@@ -40,19 +40,19 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	$(BIN)/python -m agents.speed $(ARGS)
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 paper: $(STAMP)
-	$(BIN)/python -m agents.paper $(ARGS)
+	$(BIN)/python -m benchmarks.paper $(ARGS)
 
 paper-quick: $(STAMP)
-	$(BIN)/python -m agents.paper --quick $(ARGS)
+	$(BIN)/python -m benchmarks.paper --quick $(ARGS)
 
 policies: $(STAMP)
-	$(BIN)/python -m agents.policy_bench $(ARGS)
+	$(BIN)/python -m benchmarks.policies $(ARGS)
 
 policies-quick: $(STAMP)
-	$(BIN)/python -m agents.policy_bench --quick $(ARGS)
+	$(BIN)/python -m benchmarks.policies --quick $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """Evaluate a trained policy: `python evaluate.py --help`."""
 
-from agents.evaluate import main
+from zo_gym.agents.evaluate import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """Train an agent: `python train.py --help`."""
 
-from agents.train import main
+from zo_gym.agents.train import main
 
 if __name__ == "__main__":
     main()

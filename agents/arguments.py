@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from agents.build import DIRECTIONAL, DIRECTIONAL_PRESETS, PRESETS, Preset, parts_of, with_overrides
 from zo_gym.checks import check_at_least, check_integer
-from zo_gym.problems import FAMILIES
+from zo_gym.problems import has_splits
+
+from .build import DIRECTIONAL, DIRECTIONAL_PRESETS, PRESETS, Preset, parts_of, with_overrides
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class TrainArgs:
     policy: Literal["mlp", "cnn", "directional"] | None = None
     """Network; None: the preset's. "directional": an actor-critic that is fitted to signed slopes, with a preset of its
     own: online on one problem, or offline on a family of attacks."""
-    gate: Literal["off", "paper", "calibrated", "hysteresis"] | None = None
+    gate: Literal["open", "paper", "calibrated", "hysteresis"] | None = None
     """When to follow the policy (Algorithm 2); None: the preset's."""
     gate_threshold: float = 0.5
     """The gate's epsilon."""
@@ -98,7 +99,7 @@ def preset_of(args: TrainArgs) -> Preset:
     if args.policy != DIRECTIONAL:
         base = PRESETS[args.preset]
     else:
-        family = args.problem in FAMILIES and "image" not in problem_options(args)
+        family = has_splits(args.problem)
         base = DIRECTIONAL_PRESETS["offline" if family else "online"]
     return with_overrides(
         base,
@@ -149,7 +150,7 @@ def check(args: TrainArgs) -> None:
         raise ValueError(f"--gamma must be in [0, 1], got {preset.gamma}.")
     if not 0 < preset.agent_learning_rate < float("inf"):
         raise ValueError(f"--agent-learning-rate must be a finite number > 0, got {preset.agent_learning_rate}.")
-    step = 2 if preset.gate == "off" else args.num_directions + 2
+    step = 2 if preset.gate == "open" else args.num_directions + 2
     least = preset.num_envs * (step + 2 + (args.noise_std > 0))
     if preset.total_queries < least:
         raise ValueError(

@@ -13,12 +13,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.sac.policies import SACPolicy
 
-from agents.directional import DirectionalDDPG, DirectionalPolicy, DirectionalTD3
-from agents.networks import ConvBatchNorm
-from agents.policies import UnitPolicy
-from agents.slope_buffer import SlopeBuffer
-from agents.zorl import ZODDPG, ZOSAC, ZOTD3, DirectionNoise
 from zo_gym.registry import lookup
+
+from .algorithms.directional import DirectionalDDPG, DirectionalPolicy, DirectionalTD3
+from .algorithms.zorl import ZODDPG, ZOSAC, ZOTD3, DirectionNoise
+from .networks.conv_batchnorm import ConvBatchNorm
+from .networks.unit_policy import UnitPolicy
+from .sb3.slope_buffer import SlopeBuffer
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Preset:
 
 
 DIRECTIONAL = "directional"
-"""The policy whose critic is fitted to signed slopes (`agents.directional`)."""
+"""The policy whose critic is fitted to signed slopes (`zo_gym.agents.algorithms.directional`)."""
 
 PRESETS: dict[str, Preset] = {
     "default": Preset("mlp", 0.0, 1e-3, 64, 1.5, True, "adaptive", 1.0, "calibrated"),
@@ -90,7 +91,7 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
         True,
         "adaptive",
         1.0,
-        "off",
+        "open",
         slope_weight=1.0,
         reward_weight=0.0,
         updates_per_step=8,
@@ -105,11 +106,11 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
         False,
         "diminishing",
         1.0,
-        "off",
+        "open",
         observation="context",
         num_envs=50,
         total_queries=80_000,
-        training={"budget": 5, "learning_rate": 0.5, "problem_options": {"exploring": 1.0}},
+        training={"budget": 5, "learning_rate": 0.5, "problem_options": {"augmented_share": 1.0}},
         slope_weight=1.0,
         reward_weight=0.0,
         random_probes=True,

@@ -10,11 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from agents.build import DIRECTIONAL
-from agents.bundle import Policy, new_policy
-from agents.curves import Curves, problem_of, run_followed, run_method, run_policy, tuned_zo_sgd
-from zo_gym.base import Family, Problem
-from zo_gym.problems import FAMILIES
+from zo_gym.problem import Problem
+from zo_gym.problems import has_splits
+
+from .build import DIRECTIONAL
+from .curves import Curves, problem_of, run_followed, run_method, run_policy, tuned_zo_sgd
+from .policies.bundle import Policy, new_policy
 
 FIRST_TEST_SEED, FIRST_TUNING_SEED, TUNING_RUNS = 1_000_000, 2_000_000, 3
 """Reporting and tuning use starts of their own; training draws from the run's own seed."""
@@ -28,10 +29,10 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
     registered family of problems, training and tuning see the split "train"; what is compared is "test".
 
     A policy of slopes that was trained on a family is also followed as the policies that ship are, behind a belief
-    (`agents.guides.follow`), and so is the untrained network; there the known part of f is exact, for ZO-SGD too.
+    (`zo_gym.agents.policies.policy_method.follow`), and so is the untrained network; there the known part of f is exact, for ZO-SGD too.
     """
     known = problem_of(settings)  # built once: reading a data set can take longer than a run
-    problem = problem_of(held_out(settings)) if isinstance(known, Family) else known
+    problem = problem_of(held_out(settings)) if has_splits(settings["problem"]) else known
     training = {**settings, "problem": known, "problem_options": None}
     settings = {**settings, "problem": problem, "problem_options": None}
     untrained = new_policy(policy.config, policy.device, seed=FIRST_TEST_SEED)
@@ -44,7 +45,9 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
             run_followed("untrained + belief (control)", settings, untrained, seeds),
         ]
         exact = (
-            [] if problem.known is None else [_zo_sgd("ZO-SGD, known part", training, settings, seeds, composite=True)]
+            []
+            if problem.composite is None
+            else [_zo_sgd("ZO-SGD, known part", training, settings, seeds, composite=True)]
         )
         return [
             *followed,
@@ -61,10 +64,10 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
     ]
 
 
-def is_guide(policy: Policy, problem: Problem | Family) -> bool:
+def is_guide(policy: Policy, problem: Problem) -> bool:
     """Is the policy a guess of the gradient for any problem of a family, from x and the context?"""
     return (
-        isinstance(problem, Family)
+        problem.size > 1
         and policy.config.network == DIRECTIONAL
         and policy.config.environment["observation"] in ("x", "context")
     )
@@ -87,7 +90,7 @@ def _zo_sgd(
 
 def held_out(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the test split of a registered family, unless they name a split."""
-    if not (isinstance(settings["problem"], str) and settings["problem"] in FAMILIES):
+    if not has_splits(settings["problem"]):
         return dict(settings)
     return {**settings, "problem_options": {"split": "test", **(settings.get("problem_options") or {})}}
 

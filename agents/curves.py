@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from agents.bundle import Policy
-from agents.guides import field_of, follow
-from zo_gym.base import Family, ObjectiveError, Problem
-from zo_gym.bench.contestants import direction_generators
-from zo_gym.bench.records import grid_of, on_grid
-from zo_gym.env import ZOSamplingEnv
-from zo_gym.family import member, subset
+from zo_gym.envs.env import ZOSamplingEnv
+from zo_gym.envs.vector_env import ZOSamplingVectorEnv
+from zo_gym.errors import ObjectiveError
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
-from zo_gym.problems.resolve import as_problem_or_family
+from zo_gym.problem import Problem
+from zo_gym.problems.resolve import as_problem
 from zo_gym.rng import make_generator
-from zo_gym.rollout import rollout
-from zo_gym.vector_env import ZOSamplingVectorEnv
+from zo_gym.run import run
+
+from .policies.bundle import Policy
+from .policies.policy_method import field_of, follow
+from .query_grid import direction_generators, grid_of, on_grid
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations (B, n) -> actions (B, d)."""
@@ -65,7 +65,7 @@ def run_policy(
     """
     env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
     rng = np.random.default_rng(noise_seed)
-    d = env.mdp.problem.dim
+    d = env.config.problem.dim
     observations, info = env.reset(seed=list(seeds))
     traces: list[list[tuple[int, float, float]]] = [[(1, f, np.nan)] for f in info["best_f"]]
     running = np.ones(len(seeds), dtype=bool)
@@ -78,7 +78,7 @@ def run_policy(
             cosine = abs(last["cosine"][row]) if "cosine" in last else np.nan
             traces[row].append((int(last["queries"][row]), last["best_f"][row], cosine))
         running &= ~ended
-    grid = grid_of(int(env.mdp.settings.budget))
+    grid = grid_of(int(env.config.settings.budget))
     columns = [tuple(zip(*trace, strict=True)) for trace in traces]
     best = np.stack([on_grid(grid, queries, values) for queries, values, _ in columns])
     cosine = np.stack([on_grid(grid, queries, values) for queries, _, values in columns])
@@ -87,27 +87,26 @@ def run_policy(
 
 
 def run_followed(name: str, settings: Mapping[str, Any], policy: Policy, seeds: Sequence[int]) -> Curves:
-    """The policy's guess behind the belief (`agents.guides.follow`) from the very starts that `run_policy` gets.
+    """The policy's guess behind the belief (`zo_gym.agents.policies.policy_method.follow`) from the very starts that `run_policy` gets.
 
     Of a family; all seeds in one batch. What is known of f without a query is taken exactly.
     """
     env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
     env.reset(seed=list(seeds))
-    s, problem, rows = env.mdp.settings, env.mdp.problem, len(seeds)
-    assert isinstance(problem, Family)
-    family = subset(problem, env.oracle.instances.tolist())
+    s, problem, rows = env.config.settings, env.config.problem, len(seeds)
+    family = problem.subset(env.oracle.instances.tolist())
     noise = [make_generator(seed, family.device) for seed in seeds]
     oracle = Oracle(family, rows, budget=s.budget, noise_std=s.noise_std, generators=noise, on_failure=s.on_failure)
-    moments = rollout(
+    moments = run(
         oracle,
-        follow(field_of(policy, family.context), rows, family.known, shape=family.shape),
+        follow(field_of(policy, family.context), rows, family.composite, shape=family.shape),
         env.x,
         direction_generators(tuple(seeds), family.device),
         smoothing=s.smoothing,
-        composite=family.known is not None,
+        composite=family.composite is not None,
         reevaluate=s.reevaluate,
     )
-    trace = [(moment.queries, moment.iterate.best_f.cpu().numpy()) for moment in moments]
+    trace = [(oracle.queries.copy(), moment.iterate.best_f.cpu().numpy()) for moment in moments]
     queries, best = (np.stack(column, axis=1) for column in zip(*trace, strict=True))
     grid = grid_of(int(s.budget))
     carried = [on_grid(grid, q, f) for q, f in zip(queries, best, strict=True)]
@@ -117,14 +116,13 @@ def run_followed(name: str, settings: Mapping[str, Any], policy: Policy, seeds: 
 def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, method: str, **options: Any) -> Curves:
     """`minimize` from the very starts that `run_policy` gets for these seeds."""
     env = ZOSamplingEnv(**settings)
-    s = env.mdp.settings
+    s = env.config.settings
     grid = grid_of(int(s.budget))
     results = []
     for seed in seeds:
         env.reset(seed=seed)
-        problem = env.mdp.problem
         result = minimize(
-            member(problem, int(env.oracle.instances)) if isinstance(problem, Family) else problem,
+            env.config.problem.instance(int(env.oracle.instances)),
             env.x,
             method=method,
             budget=s.budget,
@@ -161,7 +159,7 @@ def tuned_zo_sgd(settings: Mapping[str, Any], seeds: Sequence[int], **options: A
     return eta, scores[eta]
 
 
-def problem_of(settings: Mapping[str, Any]) -> Problem | Family:
+def problem_of(settings: Mapping[str, Any]) -> Problem:
     """The problem, or the family of problems, that the settings name."""
     s = dict(settings)
-    return as_problem_or_family(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))
+    return as_problem(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))

@@ -14,17 +14,18 @@ import numpy as np
 import torch
 import tyro
 
-from agents.arguments import TrainArgs, load_args, resolve_device
-from agents.bundle import load_policy
-from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
-from agents.console import fail_clearly
-from agents.curves import Curves
-from agents.figures import draw
-from agents.plots import figure
-from agents.policy_bench import try_pretrained
-from agents.train import prepare, train_in_memory
-from zo_gym.bench.records import grid_of, on_grid
+from benchmarks.draw import draw
+from benchmarks.policies import try_pretrained
 from zo_gym.files import write_atomically, write_json, write_text
+
+from .arguments import TrainArgs, load_args, resolve_device
+from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
+from .console import fail_clearly
+from .curves import Curves
+from .plots import figure
+from .policies.bundle import load_policy
+from .query_grid import grid_of, on_grid
+from .train import prepare, train_in_memory
 
 
 @dataclass(frozen=True)

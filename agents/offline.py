@@ -11,14 +11,15 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from agents.build import DIRECTIONAL_PRESETS, Preset, build_agent
-from agents.bundle import PolicyConfig, save_policy
-from agents.callbacks import QueryBudget, TrainingDone, env_of
-from agents.directional import Directional
-from agents.slope_buffer import SlopeBuffer
-from agents.slope_fit import regress
-from agents.train import NEVER, build_env, while_training
-from zo_gym.problems import make_family
+from zo_gym.problems import make_problem
+
+from .algorithms.directional import Directional
+from .algorithms.slope_fit import regress
+from .build import DIRECTIONAL_PRESETS, Preset, build_agent
+from .policies.bundle import PolicyConfig, save_policy
+from .sb3.callbacks import QueryBudget, TrainingDone, env_of
+from .sb3.slope_buffer import SlopeBuffer
+from .train import NEVER, build_env, while_training
 
 OFFLINE = DIRECTIONAL_PRESETS["offline"]
 BUDGET = 5000
@@ -30,7 +31,7 @@ def agent_for(
 ) -> OffPolicyAlgorithm:
     """An untrained agent on so many rows of an environment with these settings, on the CPU."""
     env = build_env(dict(settings), rows, preset.scale_rewards, "cpu")
-    shape = env_of(env).mdp.problem.shape
+    shape = env_of(env).config.problem.shape
     return build_agent(algo, env, preset, shape=shape, seed=seed, device="cpu", buffer_size=max(1000, transitions))
 
 
@@ -57,10 +58,10 @@ def train_policy(
         preset: How; costs `preset.total_queries`.
         seed: Of everything random.
         images: How many of the split's.
-        plain: Only collect with the agent, then fit its model to the buffer by `agents.slope_fit.regress`, outside SB3,
+        plain: Only collect with the agent, then fit its model to the buffer by `zo_gym.agents.algorithms.slope_fit.regress`, outside SB3,
             with as many updates.
     """
-    family = make_family(problem, split="train", size=images)
+    family = make_problem(problem, split="train", size=images)
     settings: dict[str, Any] = {
         "problem": problem,
         "problem_options": {"size": images},

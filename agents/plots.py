@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agents.curves import Curves
-from zo_gym.bench.style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
+from benchmarks.style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
+
+from .curves import Curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,22 +18,22 @@ from stable_baselines3.common.logger import Figure, HParam, Logger, configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from agents.arguments import TrainArgs, check, load_args, preset_of, problem_options, resolve_device
-from agents.build import Preset, build_agent
-from agents.bundle import PolicyConfig, load_policy, save_policy
-from agents.callbacks import Checkpoints, MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
-from agents.checkpoint import Episode, load_checkpoint, save_checkpoint
-from agents.compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
-from agents.console import fail_clearly
-from agents.directional import Directional
-from agents.plots import figure
-from agents.rewards import RewardScale
-from agents.vec_env import GymVecEnv
 from zo_gym import ENV_ID
 from zo_gym.files import provenance, write_atomically, write_json, write_text
 from zo_gym.metrics import NAMES
-from zo_gym.problems import PROBLEMS
-from zo_gym.registry import lookup
+from zo_gym.problems import find
+
+from .algorithms.directional import Directional
+from .arguments import TrainArgs, check, load_args, preset_of, problem_options, resolve_device
+from .build import Preset, build_agent
+from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
+from .console import fail_clearly
+from .plots import figure
+from .policies.bundle import PolicyConfig, load_policy, save_policy
+from .sb3.callbacks import Checkpoints, MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
+from .sb3.checkpoint import Episode, load_checkpoint, save_checkpoint
+from .sb3.reward_scale import RewardScale
+from .sb3.vec_env import GymVecEnv
 
 NEVER = 10**12
 """Steps or episodes: more than any run has. Queries end training, and MetricsCallback writes the log."""
@@ -52,7 +52,7 @@ class Run:
 
 def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
     """The keywords of `ZOSampling-v0` for these arguments."""
-    lookup(PROBLEMS, args.problem, "problem")
+    find(args.problem)  # refuses an unknown name
     return {
         "problem": args.problem,
         "problem_options": problem_options(args),
@@ -100,7 +100,7 @@ def prepare(args: TrainArgs, folder: Path) -> Run:
         args.algo,
         env,
         preset,
-        shape=env_of(env).mdp.problem.shape,
+        shape=env_of(env).config.problem.shape,
         seed=args.seed,
         device=device,
         buffer_size=max(1000, min(most_steps, 1_000_000)),
@@ -110,7 +110,7 @@ def prepare(args: TrainArgs, folder: Path) -> Run:
 
 def policy_config(run: Run) -> PolicyConfig:
     """What the policy bundle says about itself."""
-    mdp = env_of(run.agent.env).mdp
+    mdp = env_of(run.agent.env).config
     sigma = run.preset.exploration
     return PolicyConfig(
         algo=run.args.algo,

@@ -10,8 +10,8 @@ import numpy as np
 
 import agents
 import zo_gym
-from agents.bundle import load_policy
-from agents.train import TrainArgs, run_training
+from zo_gym.agents.policies.bundle import load_policy
+from zo_gym.agents.train import TrainArgs, run_training
 
 
 def check_that_it_is_installed() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.bundle import Policy, PolicyConfig, new_policy
-from agents.methods import policy_sampler, zo_rl
+from zo_gym.agents.policies.bundle import Policy, PolicyConfig, new_policy
+from zo_gym.agents.policies.method import policy_sampler, zo_rl
 from zo_gym.directions import cosine
 from zo_gym.files import write_json
 from zo_gym.methods import build, installed_methods

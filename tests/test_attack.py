@@ -20,8 +20,8 @@ import zo_gym
 from zo_gym import datasets
 from zo_gym.base import Family
 from zo_gym.problems import FAMILIES, PROBLEMS, attack, make_family, make_problem, victim
-from zo_gym.problems.attack import SPLITS, attack_on
-from zo_gym.problems.convnet import exact_convolutions
+from zo_gym.problems.attack.objective import SPLITS, attack_on
+from zo_gym.problems.attack.network import exact_convolutions
 
 KINDS = [
     {},

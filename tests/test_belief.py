@@ -17,12 +17,12 @@ from zo_gym.base import Estimate, Sampler, State
 from zo_gym.estimators import coordinate
 from zo_gym.methods import build
 from zo_gym.oracle import Oracle
-from zo_gym.problems.penalty import penalty
+from zo_gym.composite.norm_penalty import penalty
 from zo_gym.rng import make_generator
-from zo_gym.rollout import rollout
-from zo_gym.rows import leaves, put, take
-from zo_gym.samplers.belief import belief, default_rank
-from zo_gym.samplers.gradient_process import LINEAR, REACH
+from zo_gym.run import run
+from zo_gym.tree import leaves, put, take
+from zo_gym.gradient_models.gp import belief, default_rank
+from zo_gym.gradient_models.gaussian_process import LINEAR, REACH
 from zo_gym.step import begin, refinement, step
 from zo_gym.updates import sgd
 
@@ -152,7 +152,7 @@ def test_units_do_not_matter(of_f: float, of_x: float) -> None:
         method = build("belief", 8, sampler=belief(smoothing=MU * of_x), learning_rate=0.05 * of_x**2 / of_f)
         oracle = Oracle(problem, budget=61)
         x = problem.initial(make_generator(0))[None]
-        moments = rollout(oracle, method, x, [make_generator(0)], smoothing=MU * of_x)
+        moments = run(oracle, method, x, [make_generator(0)], smoothing=MU * of_x)
         return [moment.iterate.x / of_x for moment in moments]
 
     torch.testing.assert_close(run(of_f, of_x)[-1], run(1.0, 1.0)[-1], rtol=1e-6, atol=1e-6)
@@ -165,7 +165,7 @@ def run_quadratic(method: Any, d: int = 12, budget: int = 400, rows: int = 1, **
     """f at the end of each row, (rows,), on a quadratic of condition 100."""
     oracle = Oracle(quadratic(d, 100.0), rows, budget=budget)
     x = torch.ones(rows, d, dtype=F64)
-    *_, last = rollout(oracle, method, x, [make_generator(seed) for seed in range(rows)], **options)
+    *_, last = run(oracle, method, x, [make_generator(seed) for seed in range(rows)], **options)
     return last.iterate.fx
 
 
@@ -197,7 +197,7 @@ def test_a_million_dimensions_run_in_memory_linear_in_d() -> None:
     assert held <= (2 * 8 + 2) * d + 1000  # of each slope a point and an axis, the origin, and where the run stands
     oracle = Oracle(Problem("sphere", d, lambda p: p.square().sum(1), lambda g: x[0], dtype=torch.float32), budget=13)
     method = build("belief", d, sampler=sampler)
-    *_, last = rollout(oracle, method, x, [make_generator(0)], smoothing=0.1)
+    *_, last = run(oracle, method, x, [make_generator(0)], smoothing=0.1)
     assert bool(last.iterate.fx.isfinite().all())
 
 
@@ -212,7 +212,7 @@ def test_rows_run_as_they_would_alone() -> None:
     def run(which: range) -> Tensor:
         oracle = Oracle(quadratic(d, 10.0), len(which), budget=81)
         x = starts[which.start : which.stop]
-        *_, last = rollout(oracle, method, x, [make_generator(row) for row in which])
+        *_, last = run(oracle, method, x, [make_generator(row) for row in which])
         return last.iterate.x
 
     together = run(range(rows))

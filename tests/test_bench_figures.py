@@ -14,10 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from zo_gym.bench.figures import draw_figure, write_figure
-from zo_gym.bench.gallery import draw_gallery, write_gallery
-from zo_gym.bench.records import Record, grid_of, save_record
-from zo_gym.bench.style import GROUPS, PAPER, line_of, loss_limits
+from zo_gym.agents.query_grid import grid_of
+from benchmarks.figures import draw_figure, write_figure
+from benchmarks.gallery import draw_gallery, write_gallery
+from benchmarks.records import Record, save_record
+from benchmarks.style import GROUPS, PAPER, line_of, loss_limits
 
 GRID = grid_of(400)  # 1, 3, 5, ..., 400: two queries apart
 METHODS = {

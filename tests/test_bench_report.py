@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zo_gym.bench.entries import entries
-from zo_gym.bench.records import Record, save_record
-from zo_gym.bench.report import csv_text, markdown, write_tables
-from zo_gym.bench.style import mean_std, running_mean
-from zo_gym.bench.summary import rows
+from benchmarks.results import entries
+from benchmarks.records import Record, save_record
+from benchmarks.tables import csv_text, markdown, write_tables
+from benchmarks.style import mean_std, running_mean
+from benchmarks.summary import rows
 
 GRID = np.array([1, 10, 20, 50, 80, 90, 100])
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from zo_gym.agents.query_grid import grid_of, on_grid
 from zo_gym.base import ObjectiveError
-from zo_gym.bench.contestants import CONTESTANTS, Contestant, Setup, own, peer, starts_of
-from zo_gym.bench.orderings import Ordering, broken
-from zo_gym.bench.records import grid_of, load_all, load_record, on_grid, path_of
-from zo_gym.bench.run import MINIMUM, Job, Table, jobs_of, run_all, work, worker_pool
-from zo_gym.bench.tasks import QUICK, TASKS, Task
-from zo_gym.bench.tracks import Outcome, Track
-from zo_gym.bench.tune import tuned_options
+from benchmarks.solvers.classical import SOLVERS, Solver, Setup, own, peer, starts_of
+from benchmarks.orderings import Ordering, broken
+from benchmarks.records import load_all, load_record, path_of
+from benchmarks.runner import MINIMUM, Job, Table, jobs_of, run_all, work, worker_pool
+from benchmarks.suites.paper import QUICK, TASKS, Task
+from benchmarks.recorder import Outcome, Recorder
+from benchmarks.tuner import tuned_options
 from zo_gym.minimize import minimize
 
 SIZES = {"test": 3, "tuning": 2, "train": 6, "validation": 2}
@@ -85,8 +86,8 @@ def test_an_interruption_keeps_what_is_finished(tmp_path: Path, monkeypatch: pyt
     def interrupted(setup: Setup) -> Outcome:
         raise KeyboardInterrupt
 
-    broken_one = Contestant("broken", "control", interrupted)
-    monkeypatch.setitem(CONTESTANTS, "broken", broken_one)
+    broken_one = Solver("broken", "control", interrupted)
+    monkeypatch.setitem(SOLVERS, "broken", broken_one)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, ["quadratic"], ["rand-ada", "broken"])
     assert len(load_all(tmp_path, "quadratic", "rand-ada")) == 3
@@ -97,14 +98,14 @@ def test_a_failure_does_not_end_the_others_and_is_told(tmp_path: Path, monkeypat
     def failing(setup: Setup) -> Outcome:
         raise ObjectiveError("f overflowed")
 
-    monkeypatch.setitem(CONTESTANTS, "failing", Contestant("failing", "control", failing))
+    monkeypatch.setitem(SOLVERS, "failing", Solver("failing", "control", failing))
     with pytest.raises(RuntimeError, match=r"1 job\(s\) failed.*failing on quadratic: ObjectiveError: f overflowed"):
         run(tmp_path, ["quadratic"], ["failing", "rand-ada"])
     assert len(load_all(tmp_path, "quadratic", "rand-ada")) == 3
 
 
 def test_methods_that_run_row_by_row_are_jobs_of_one_seed() -> None:
-    table = Table("agents.contestants", "zo_gym.bench.tasks:TASKS")
+    table = Table("benchmarks.solvers.agents", "benchmarks.suites.paper:TASKS")
     waves = jobs_of(table, ["heart_scale"], ["zo-rl", "zo-rl-lstm", "zo-sgd"], Path("nowhere"))
     assert waves[0][0] == Job("heart_scale", MINIMUM)
     assert Job("heart_scale", "zo-lstm") in waves[0]
@@ -122,11 +123,11 @@ def test_tuning_tries_the_range_then_around_the_best_and_is_kept(tmp_path: Path)
         tried.append(value)
         if value > 500:
             raise ObjectiveError("overflow")
-        track = Track(setup.family, 300)
-        track.add(1, [(np.log10(value) - 0.4) ** 2] * setup.family.size)
-        return track.finish(starts_of(setup.family))
+        recorder = Recorder(setup.family, 300)
+        recorder.add(1, [(np.log10(value) - 0.4) ** 2] * setup.family.size)
+        return recorder.finish(starts_of(setup.family))
 
-    table = {"p": Contestant("p", "control", parabola, {"delta": (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)})}
+    table = {"p": Solver("p", "control", parabola, {"delta": (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)})}
     found = tuned_options("p", table, TINY["quadratic"], tmp_path)
     assert len(tried) == 10
     assert found["delta"] == pytest.approx(10 ** (1 / 3))  # log10 = 1/3 is the nearest of the finer ones to 0.4
@@ -142,12 +143,12 @@ def test_a_task_may_be_tuned_on_a_smaller_share_of_its_budget(
     shares: dict[str, float], budget: int, tmp_path: Path
 ) -> None:
     def spender(setup: Setup) -> Outcome:
-        track = Track(setup.family, setup.task.budget)
-        track.add(setup.task.budget, [1.0] * setup.family.size)
-        return track.finish(starts_of(setup.family))
+        recorder = Recorder(setup.family, setup.task.budget)
+        recorder.add(setup.task.budget, [1.0] * setup.family.size)
+        return recorder.finish(starts_of(setup.family))
 
-    contestant = Contestant("p", "control", spender, {"delta": (1.0,)}, tuning_share=0.4, tuning_shares=shares)
-    tuned_options("p", {"p": contestant}, TINY["quadratic"], tmp_path)
+    solver = Solver("p", "control", spender, {"delta": (1.0,)}, tuning_share=0.4, tuning_shares=shares)
+    tuned_options("p", {"p": solver}, TINY["quadratic"], tmp_path)
     assert json.loads((tmp_path / "p" / "tuning.json").read_text())["budget"] == budget
 
 
@@ -156,7 +157,7 @@ def test_an_option_at_which_everything_fails_is_an_error(tmp_path: Path) -> None
         raise ObjectiveError("overflow")
 
     with pytest.raises(ValueError, match=r"p diverged on quadratic for every delta"):
-        tuned_options("p", {"p": Contestant("p", "control", hopeless, {"delta": (1.0,)})}, TINY["quadratic"], tmp_path)
+        tuned_options("p", {"p": Solver("p", "control", hopeless, {"delta": (1.0,)})}, TINY["quadratic"], tmp_path)
 
 
 @pytest.mark.parametrize("task", [*TASKS.values(), *QUICK.values()], ids=lambda task: f"{task.name}-{task.budget}")
@@ -211,11 +212,11 @@ def test_equal_seeds_make_equal_runs_and_others_do_not(tmp_path: Path) -> None:
 
 def test_rows_may_be_at_different_counts() -> None:
     family = TINY["quadratic"].family("test", 2)
-    track = Track(family, 300)
-    track.add(1, [9.0, 8.0])
-    track.add(np.array([100, 200]), [3.0, 4.0], cosine=[0.5, np.nan])
-    track.add(np.array([100, 250]), [3.0, 2.0], cosine=[np.nan, 0.7])  # the first row has ended
-    outcome = track.finish(starts_of(family))
+    recorder = Recorder(family, 300)
+    recorder.add(1, [9.0, 8.0])
+    recorder.add(np.array([100, 200]), [3.0, 4.0], cosine=[0.5, np.nan])
+    recorder.add(np.array([100, 250]), [3.0, 2.0], cosine=[np.nan, 0.7])  # the first row has ended
+    outcome = recorder.finish(starts_of(family))
     at = outcome.queries
     np.testing.assert_array_equal(outcome.best[0], np.where(at < 100, 9.0, 3.0))
     np.testing.assert_array_equal(outcome.best[1], np.select([at < 200, at < 250], [8.0, 4.0], 2.0))
@@ -284,7 +285,7 @@ def test_an_attack_is_repeated_along_other_directions(tmp_path: Path, monkeypatc
     sizes = {"test": 2, "tuning": 1, "train": 1, "validation": 1}
     task = Task("digits_attack", "attack", sizes, budget=60, repeats=2)
     monkeypatch.setitem(TABLE.all_tasks(), task.name, task)
-    monkeypatch.setitem(CONTESTANTS, "untuned", Contestant("untuned", "control", own("rand-ada")))
+    monkeypatch.setitem(SOLVERS, "untuned", Solver("untuned", "control", own("rand-ada")))
     first, second = jobs_of(TABLE, [task.name], ["zo-sgd", "untuned"], tmp_path)
     assert first == [Job(task.name, "zo-sgd"), Job(task.name, "untuned", (0, 1)), Job(task.name, "untuned", (2, 3))]
     assert second == [Job(task.name, "zo-sgd", (0, 1)), Job(task.name, "zo-sgd", (2, 3))]

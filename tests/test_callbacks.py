@@ -14,8 +14,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, adapter_of
-from agents.train import TrainArgs, learn, prepare, run_training, train_in_memory
+from zo_gym.agents.sb3.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, adapter_of
+from zo_gym.agents.train import TrainArgs, learn, prepare, run_training, train_in_memory
 from zo_gym import PROBLEMS, Problem
 from zo_gym.metrics import METRICS, NAMES, table
 
@@ -70,7 +70,7 @@ def tiny(logdir: Path, **changes: Any) -> TrainArgs:
     base = TrainArgs(
         problem="quadratic",
         problem_options='{"dim": 4}',
-        gate="off",
+        gate="open",
         budget=600,
         eval_seeds=0,
         progress=False,
@@ -102,7 +102,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EventAccumulator
         "sac": tiny(logdir, algo="sac", total_queries=600, budget=401, eval_seeds=2),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agents.curves.DELTAS", (1.0,))  # tuning ZO-SGD is not what is tested here
+        patch.setattr("zo_gym.agents.curves.DELTAS", (1.0,))  # tuning ZO-SGD is not what is tested here
         return {name: events(run_training(args)) for name, args in arguments.items()}
 
 
@@ -204,7 +204,7 @@ def test_training_never_spends_more_than_its_budget_counted_inside_f(
     assert evaluations.count == metrics.total_queries() <= run.args.total_queries
     # What is left would not hold the dearest step of every row and a fresh start for it.
     mdp = adapter_of(run.agent.env).env.unwrapped.mdp  # type: ignore[attr-defined]
-    dearest = (mdp.policy_cost if mdp.settings.gate == "off" else mdp.random_cost) + 1
+    dearest = (mdp.policy_cost if mdp.settings.gate == "open" else mdp.random_cost) + 1
     assert evaluations.count + dearest * run.args.num_envs > run.args.total_queries
 
 

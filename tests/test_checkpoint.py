@@ -16,16 +16,16 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from agents import checkpoint
-from agents.callbacks import Checkpoints, QueryBudget, TrainingDone
-from agents.checkpoint import load_checkpoint, save_checkpoint
-from agents.rewards import RewardScale
-from agents.train import NEVER, TrainArgs, prepare
+from zo_gym.agents import checkpoint
+from zo_gym.agents.sb3.callbacks import Checkpoints, QueryBudget, TrainingDone
+from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
+from zo_gym.agents.sb3.reward_scale import RewardScale
+from zo_gym.agents.train import NEVER, TrainArgs, prepare
 
 TINY = TrainArgs(
     problem="quadratic",
     problem_options='{"dim": 4}',
-    gate="off",
+    gate="open",
     budget=60,
     eval_seeds=0,
     progress=False,
@@ -181,7 +181,7 @@ def test_checkpoints_come_every_interval_and_not_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved_at: list[int] = []
-    monkeypatch.setattr("agents.callbacks.save_checkpoint", lambda agent, *_: saved_at.append(agent.num_timesteps))
+    monkeypatch.setattr("zo_gym.agents.sb3.callbacks.save_checkpoint", lambda agent, *_: saved_at.append(agent.num_timesteps))
     args = replace(TINY, total_queries=150)
     go_on(fresh(args), args, Checkpoints(tmp_path / "c.pt", 20))
     assert saved_at == [20, 40, 60]

@@ -19,17 +19,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from agents import evaluate, train
-from agents.bundle import load_policy
-from agents.curves import run_method
-from agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
-from agents.train import TrainArgs, load_args, run_training
+from zo_gym.agents import evaluate, train
+from zo_gym.agents.policies.bundle import load_policy
+from zo_gym.agents.curves import run_method
+from zo_gym.agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
+from zo_gym.agents.train import TrainArgs, load_args, run_training
 from zo_gym import PROBLEMS, Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 # From a budget of 302 on, a grid point beside the first has a cosine: see test_curves on warnings of the figure.
 BUDGET = 310
-TINY = ["--problem", "quadratic", "--problem-options", '{"dim": 4}', "--gate", "off"]
+TINY = ["--problem", "quadratic", "--problem-options", '{"dim": 4}', "--gate", "open"]
 TINY += ["--budget", str(BUDGET), "--device", "cpu"]
 RUN_FILES = {"config.json", "checkpoint.pt", "policy", "result.json", "comparison.md", "comparison.png"}
 
@@ -50,7 +50,7 @@ def tiny(logdir: Path, **changes: Any) -> TrainArgs:
     base = TrainArgs(
         problem="quadratic",
         problem_options='{"dim": 4}',
-        gate="off",
+        gate="open",
         budget=BUDGET,
         total_queries=400,
         eval_seeds=0,

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.build import PRESETS
-from agents.contestants import CONTESTANTS, frozen, online, policy_folder, zo_rl
-from agents.evaluate import EvaluateArgs, redraw
-from agents.figures import FIGURES, draw
-from agents.paper import PaperArgs, run_paper
+from zo_gym.agents.build import PRESETS
+from benchmarks.solvers.agents import SOLVERS, frozen, online, policy_folder, zo_rl
+from zo_gym.agents.evaluate import EvaluateArgs, redraw
+from benchmarks.draw import FIGURES, draw
+from benchmarks.paper import PaperArgs, run_paper
 from zo_gym.base import Sampler, State
-from zo_gym.bench.contestants import Setup, lstm_file
-from zo_gym.bench.run import Job, Table, _missing, work
-from zo_gym.bench.tasks import Task
-from zo_gym.env import ZOSamplingEnv
-from zo_gym.meta_train import MetaTraining
+from benchmarks.solvers.classical import Setup, lstm_file
+from benchmarks.runner import Job, Table, _missing, work
+from benchmarks.suites.paper import Task
+from zo_gym.envs.env import ZOSamplingEnv
+from zo_gym.meta.train import MetaTraining
 from zo_gym.samplers import gaussian
 
 SIZES: Any = {"test": 2, "tuning": 1, "train": 3, "validation": 2}
@@ -29,7 +29,7 @@ SMALL_LSTM = MetaTraining(steps=6, window=3, unrolls=1, update_epochs=1, query_e
 BOWL = Task("quadratic", "classification", SIZES, budget=150, lstm=SMALL_LSTM)
 DIGITS = Task("digits_attack", "attack", SIZES, budget=100, lstm=SMALL_LSTM)
 TASKS = {task.name: task for task in (BOWL, DIGITS)}
-TABLE = Table("agents.contestants", f"{__name__}:TASKS")
+TABLE = Table("benchmarks.solvers.agents", f"{__name__}:TASKS")
 MLP = replace(PRESETS["paper"], network="mlp")
 """The paper's preset with a network that is quick to train."""
 
@@ -67,15 +67,15 @@ def test_the_untrained_actor_stands_behind_the_same_gate_and_pays_the_same(tmp_p
 
 
 def test_before_an_attack_the_agent_is_trained_on_other_images(tmp_path: Path) -> None:
-    contestant = zo_rl("x", "x", "ddpg", replace(PRESETS["default"], network="mlp"))
-    assert contestant.prepare is not None
-    contestant.prepare(DIGITS, tmp_path)
+    solver = zo_rl("x", "x", "ddpg", replace(PRESETS["default"], network="mlp"))
+    assert solver.prepare is not None
+    solver.prepare(DIGITS, tmp_path)
     stored = {path.name: path.stat().st_mtime_ns for path in policy_folder(tmp_path, "x").iterdir()}
     assert set(stored) == {"config.json", "weights.safetensors"}
-    contestant.prepare(DIGITS, tmp_path)  # nothing is trained twice
+    solver.prepare(DIGITS, tmp_path)  # nothing is trained twice
     assert {path.name: path.stat().st_mtime_ns for path in policy_folder(tmp_path, "x").iterdir()} == stored
-    assert contestant.training_queries(DIGITS, tmp_path) == 300
-    outcome = contestant.run(setup(DIGITS, tmp_path))
+    assert solver.training_queries(DIGITS, tmp_path) == 300
+    outcome = solver.run(setup(DIGITS, tmp_path))
     assert outcome.best.shape[0] == 2
     assert (outcome.spent <= 100).all()
 
@@ -127,8 +127,8 @@ def test_scales_need_a_sampler_that_has_them() -> None:
 
 def test_every_method_of_the_paper_takes_part() -> None:
     groups: dict[str, list[str]] = {}
-    for name, contestant in CONTESTANTS.items():
-        groups.setdefault(contestant.group, []).append(name)
+    for name, solver in SOLVERS.items():
+        groups.setdefault(solver.group, []).append(name)
     assert {"zo-sgd", "guided-es", "zo-lstm", "zo-rl", "zo-rl-lstm"} <= set(groups["paper"])
     assert {"zo-sgd-q1", "zo-sgd-sphere", "rand-ada", "zo-rl-frozen"} <= set(groups["control"])
     assert {"cma-es", "l-bfgs-b"} <= set(groups["peer"])

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents import curves
-from agents.compare import markdown, print_table, rows_of
-from agents.curves import Curves, problem_of, run_method, run_policy, tuned_zo_sgd
-from agents.plots import figure
+from zo_gym.agents.query_grid import grid_of, on_grid
+from zo_gym.agents import curves
+from zo_gym.agents.compare import markdown, print_table, rows_of
+from zo_gym.agents.curves import Curves, problem_of, run_method, run_policy, tuned_zo_sgd
+from zo_gym.agents.plots import figure
 from zo_gym import PROBLEMS, Problem, ZOSamplingEnv, make_problem
-from zo_gym.bench.records import grid_of, on_grid
 
 SETTINGS: dict[str, Any] = {
     "problem": "quadratic",
@@ -76,7 +76,7 @@ def test_a_curve_shows_no_value_before_the_query_that_revealed_it() -> None:
     np.testing.assert_array_equal(on_grid(grid, queries.tolist(), values.tolist()), expected)
 
 
-@pytest.mark.parametrize("gate", ["off", "paper"])
+@pytest.mark.parametrize("gate", ["open", "paper"])
 def test_a_row_of_run_policy_is_a_scalar_rollout_with_that_seed(gate: str) -> None:
     settings = {**SETTINGS, "gate": gate, "gate_threshold": 0.6, "num_directions": 3}
     seeds = [5, 900, 41]

@@ -14,19 +14,19 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 
-from agents.arguments import TrainArgs, check, preset_of
-from agents.build import DIRECTIONAL_PRESETS, Preset, build_agent
-from agents.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from agents.callbacks import QueryBudget, TrainingDone, env_of
-from agents.checkpoint import load_checkpoint, save_checkpoint
-from agents.directional import Directional, DirectionalTD3
-from agents.methods import policy_sampler, zo_rl
-from agents.slope_buffer import SlopeBuffer, SlopeSamples
-from agents.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
-from agents.slopes import FirstConv2d, Potential, SlopeField, slope_model
-from agents.train import NEVER, build_env, prepare, run_training
+from zo_gym.agents.arguments import TrainArgs, check, preset_of
+from zo_gym.agents.build import DIRECTIONAL_PRESETS, Preset, build_agent
+from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
+from zo_gym.agents.sb3.callbacks import QueryBudget, TrainingDone, env_of
+from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
+from zo_gym.agents.algorithms.directional import Directional, DirectionalTD3
+from zo_gym.agents.policies.method import policy_sampler, zo_rl
+from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeSamples
+from zo_gym.agents.algorithms.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
+from zo_gym.agents.networks.slope_models import FirstConv2d, Potential, SlopeField, slope_model
+from zo_gym.agents.train import NEVER, build_env, prepare, run_training
 from zo_gym.problems import make_family
-from zo_gym.problems.attack import attack_on
+from zo_gym.problems.attack.objective import attack_on
 from zo_gym.rng import make_generator
 
 D = 4
@@ -35,7 +35,7 @@ OFFLINE = DIRECTIONAL_PRESETS["offline"]
 BOWL: dict[str, Any] = {"problem": "quadratic", "problem_options": {"dim": D}, "budget": 60, "update": "adaptive"}
 DIGITS: dict[str, Any] = {
     "problem": "digits_attack",
-    "problem_options": {"split": "train", "exploring": 1.0, "size": 20},
+    "problem_options": {"split": "train", "augmented_share": 1.0, "size": 20},
     "observation": "context",
     "budget": 7,
     "learning_rate": 0.1,

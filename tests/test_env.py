@@ -25,7 +25,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 import zo_gym
 from zo_gym import GATES, RULES, Problem, ZOSamplingEnv
 from zo_gym.problems import make_problem
-from zo_gym.settings import Settings
+from zo_gym.envs.spec import Settings
 
 MU, ETA = 0.01, 0.2
 H = np.diag([1.0, 4.0, 9.0])
@@ -60,7 +60,7 @@ def actions_for(env: gym.Env[Any, Any], steps: int, seed: int = 0) -> np.ndarray
     return np.random.default_rng(seed).uniform(-1, 1, (steps, *env.action_space.shape)).astype(np.float32)
 
 
-def rollout(env: gym.Env[Any, Any], steps: int = 12, seed: int = 3) -> list[Any]:
+def run(env: gym.Env[Any, Any], steps: int = 12, seed: int = 3) -> list[Any]:
     """Everything that reset and step return, one flat list, reset where an episode ends."""
     seen: list[Any] = list(env.reset(seed=seed))
     for action in actions_for(env, steps, seed):
@@ -119,7 +119,7 @@ CHECKED = {
 @pytest.fixture
 def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """render_mode="human" without a display: the window is not what is tested here."""
-    monkeypatch.setattr("zo_gym.render.show", lambda picture, window: None)
+    monkeypatch.setattr("zo_gym.envs.render.show", lambda picture, window: None)
 
 
 @pytest.mark.usefixtures("no_window")
@@ -374,7 +374,7 @@ def test_budget_ends_the_episode_and_is_never_exceeded(
     gate: str, q: int, extra: int, reevaluate: bool, update: str, seed: int
 ) -> None:
     policy_cost, random_cost = 2 + reevaluate, q + 2 + reevaluate
-    budget = 1 + (policy_cost if gate == "off" else random_cost) + extra
+    budget = 1 + (policy_cost if gate == "open" else random_cost) + extra
     counted = Counted()
     env = bowl_env(
         counted,
@@ -452,10 +452,10 @@ def test_same_seed_same_rollout(gate: str, noise_std: float) -> None:
     options: dict[str, Any] = {"gate": gate, "noise_std": noise_std, "num_directions": 3, "budget": 40}
     options |= {"problem": "quadratic", "learning_rate": 0.01, "observation": "history"}
     first, again = ZOSamplingEnv(**options), ZOSamplingEnv(**options)
-    seen = rollout(first)
-    assert same(seen, rollout(again))
-    assert same(seen, rollout(first))  # a second time on the same object, whatever came before
-    assert not np.array_equal(seen[0], rollout(first, seed=4)[0])
+    seen = run(first)
+    assert same(seen, run(again))
+    assert same(seen, run(first))  # a second time on the same object, whatever came before
+    assert not np.array_equal(seen[0], run(first, seed=4)[0])
 
 
 def test_episodes_of_one_seed_differ_and_global_generators_are_left_alone() -> None:
@@ -499,8 +499,8 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_way_to_give_f_gives_the_same_episode(name: str) -> None:
-    reference = rollout(bowl_env())
-    seen = rollout(ZOSamplingEnv(**SOURCES[name], smoothing=MU, learning_rate=ETA))
+    reference = run(bowl_env())
+    seen = run(ZOSamplingEnv(**SOURCES[name], smoothing=MU, learning_rate=ETA))
     for ours, theirs in zip(reference, seen, strict=True):
         if isinstance(ours, dict):
             assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-8)
@@ -545,9 +545,9 @@ def test_float32_start_makes_a_float32_run() -> None:
 @pytest.mark.parametrize("name", sorted(set(RULES) - {"update_rnn"}))  # which descends only once it is trained
 def test_every_update_rule_descends_and_can_be_given_ready_made(name: str) -> None:
     rate = {"sgd": 0.1, "momentum": 0.02, "adaptive": 1.0}.get(name, 0.05)
-    seen = rollout(bowl_env(update=name, learning_rate=rate), steps=60)
+    seen = run(bowl_env(update=name, learning_rate=rate), steps=60)
     assert seen[-1]["best_f"] < 0.7 * seen[1]["f"]
-    assert same(seen, rollout(bowl_env(update=RULES[name](rate)), steps=60))
+    assert same(seen, run(bowl_env(update=RULES[name](rate)), steps=60))
 
 
 def test_adaptive_never_climbs_and_keeps_x_where_it_rejects() -> None:
@@ -614,8 +614,8 @@ def test_human_shows_every_step_and_closes_its_window(monkeypatch: pytest.Monkey
         shown.append(len(picture.queries))
         return window
 
-    monkeypatch.setattr("zo_gym.render.show", show)
-    monkeypatch.setattr("zo_gym.render.close", closed.append)
+    monkeypatch.setattr("zo_gym.envs.render.show", show)
+    monkeypatch.setattr("zo_gym.envs.render.close", closed.append)
     env = gym.make("ZOSampling-v0", render_mode="human")
     assert play(env) is None
     assert shown == [1, 2, 3, 4, 4]
@@ -654,12 +654,12 @@ def test_pickled_copy_plays_the_same(made: gym.Env[Any, Any]) -> None:
     made.reset(seed=8)  # a started episode does not travel, its settings do
     copy = pickle.loads(pickle.dumps(made.unwrapped))
     assert copy.render_mode == made.unwrapped.render_mode
-    assert same(rollout(made), rollout(copy))
+    assert same(run(made), run(copy))
 
 
 def test_made_again_from_its_spec_plays_the_same(made: gym.Env[Any, Any]) -> None:
     assert made.spec is not None
-    assert same(rollout(made), rollout(gym.make(made.spec)))
+    assert same(run(made), run(gym.make(made.spec)))
 
 
 @pytest.mark.parametrize("name", TRIPS)
@@ -668,4 +668,4 @@ def test_spec_survives_json(name: str) -> None:
     assert env.spec is not None
     spec = EnvSpec.from_json(env.spec.to_json())
     assert spec.kwargs == env.spec.kwargs
-    assert same(rollout(env), rollout(gym.make(spec)))
+    assert same(run(env), run(gym.make(spec)))

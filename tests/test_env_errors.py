@@ -148,7 +148,7 @@ def running(**options: Any) -> ZOSamplingEnv:
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-@pytest.mark.parametrize("gate", ["off", "paper"])
+@pytest.mark.parametrize("gate", ["open", "paper"])
 def test_bad_action_is_explained_and_changes_nothing(name: str, gate: str) -> None:
     action, kind, words = ACTIONS[name]
     env, untouched = running(gate=gate), running(gate=gate)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 import zo_gym
 from zo_gym.base import Family
-from zo_gym.env import ZOSamplingEnv
+from zo_gym.envs.env import ZOSamplingEnv
 from zo_gym.family import copies, gradient_of, member, subset, with_starts
 from zo_gym.oracle import Oracle
 from zo_gym.problems.resolve import as_problem_or_family
 from zo_gym.rng import make_generator
-from zo_gym.vector_env import ZOSamplingVectorEnv
+from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 
 CENTRES = torch.tensor([[0.0, 0.0], [1.0, 2.0], [-3.0, 0.5]], dtype=torch.float64)
 

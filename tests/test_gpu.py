@@ -18,16 +18,16 @@ import torch
 from pretended_cuda import pretended_cuda
 
 import zo_gym
-from agents.build import DIRECTIONAL_PRESETS, build_agent
-from agents.bundle import load_policy
-from agents.callbacks import env_of
-from agents.directional import Directional
-from agents.evaluate import EvaluateArgs, run_evaluation
-from agents.train import TrainArgs, build_env, prepare, resolve_device, run_training
+from zo_gym.agents.build import DIRECTIONAL_PRESETS, build_agent
+from zo_gym.agents.policies.bundle import load_policy
+from zo_gym.agents.sb3.callbacks import env_of
+from zo_gym.agents.algorithms.directional import Directional
+from zo_gym.agents.evaluate import EvaluateArgs, run_evaluation
+from zo_gym.agents.train import TrainArgs, build_env, prepare, resolve_device, run_training
 from zo_gym import METHODS, PROBLEMS
-from zo_gym.problems.linear import linear_map
+from zo_gym.batch_invariant import linear_map
 from zo_gym.rng import make_generator
-from zo_gym.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer
+from zo_gym.meta.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer
 
 pytestmark = pytest.mark.gpu
 
@@ -56,7 +56,7 @@ def cuda() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("algo", ["ddpg", "td3", "sac"])
-@pytest.mark.parametrize("gate", ["off", "hysteresis"])
+@pytest.mark.parametrize("gate", ["open", "hysteresis"])
 def test_training_keeps_networks_replay_samples_and_f_on_the_device(algo: Any, gate: Any, tmp_path: Path) -> None:
     args = replace(TINY, algo=algo, gate=gate, policy="cnn", num_directions=4, logdir=tmp_path)
     run = prepare(args, tmp_path)
@@ -75,7 +75,7 @@ def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.Capt
     """A benchmark: it prints what this device does, and fails only where nothing runs."""
     settings = {
         "problem": "digits_attack",
-        "problem_options": {"exploring": 0.95},
+        "problem_options": {"augmented_share": 0.95},
         "observation": "context",
         "budget": 13,
     }

@@ -11,11 +11,11 @@ from zo_gym.base import Estimate, Iterate, Problem, State, Step
 from zo_gym.estimators import span
 from zo_gym.methods import Method
 from zo_gym.oracle import Oracle
-from zo_gym.problems.penalty import penalty
+from zo_gym.composite.norm_penalty import penalty
 from zo_gym.rng import make_generator
-from zo_gym.rollout import Moment, rollout
+from zo_gym.run import Moment, rollout
 from zo_gym.samplers import prior_belief
-from zo_gym.samplers.inferred import Inferred, here, moved, no_penalty, weight
+from zo_gym.composite.l1_penalty_estimate import Inferred, here, moved, no_penalty, weight
 from zo_gym.updates import conditional, diminishing, sharpened
 
 Heard = tuple[Inferred, torch.Tensor]
@@ -44,7 +44,7 @@ def run(c: float, budget: int, *, rows: int = ROWS, **options: bool) -> Moment:
     sampler = prior_belief(lambda x, i: SLOPES.expand_as(x), NONE[:rows], rank=16, **options)  # type: ignore[arg-type]
     method = Method(sampler, span, sharpened(conditional(0.3), 2.0), 2)
     generators = [make_generator(i) for i in range(rows)]
-    *_, last = rollout(Oracle(hinge(c), rows, budget=budget), method, START.expand(rows, D).clone(), generators)
+    *_, last = run(Oracle(hinge(c), rows, budget=budget), method, START.expand(rows, D).clone(), generators)
     return last
 
 
@@ -60,7 +60,7 @@ def test_the_weight_is_found(c: float) -> None:
         return after
 
     method = Method(sampler._replace(observe=observe), span, sharpened(conditional(0.3), 2.0), 2)
-    *_, _ = rollout(Oracle(hinge(c), 1, budget=60), method, START[None].clone(), [make_generator(0)])
+    *_, _ = run(Oracle(hinge(c), 1, budget=60), method, START[None].clone(), [make_generator(0)])
     assert found[-1].exact.item()
     assert weight(found[-1], torch.zeros(1, dtype=F64)).item() == pytest.approx(c, rel=1e-6)
 
@@ -81,7 +81,7 @@ def test_a_guess_upside_down_or_none_leads_there_too(factor: float) -> None:
     sampler = prior_belief(lambda x, i: factor * SLOPES.expand_as(x), NONE, rank=16, infer_penalty=True)
     method = Method(sampler, span, sharpened(conditional(0.3), 2.0), 2)
     generators = [make_generator(i) for i in range(ROWS)]
-    *_, last = rollout(Oracle(hinge(0.2), ROWS, budget=400), method, START.expand(ROWS, D).clone(), generators)
+    *_, last = run(Oracle(hinge(0.2), ROWS, budget=400), method, START.expand(ROWS, D).clone(), generators)
     assert last.iterate.best_f.mean() < (2.0 if factor else 4.0) * least
 
 

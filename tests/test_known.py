@@ -17,10 +17,10 @@ from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problems import make_family
-from zo_gym.problems.augment import distorted
-from zo_gym.problems.penalty import NORMS, penalty
+from zo_gym.problems.attack.augment import distorted
+from zo_gym.composite.norm_penalty import NORMS, penalty
 from zo_gym.rng import make_generator
-from zo_gym.rollout import rollout
+from zo_gym.run import run
 from zo_gym.step import begin, step
 
 D, C = 6, 0.4
@@ -230,7 +230,7 @@ def test_rows_of_a_composite_rollout_are_the_runs_one_by_one() -> None:
     def last(rows: list[int]) -> Tensor:
         part = subset(family, rows)
         generators = [make_generator(10 + row) for row in rows]
-        *_, moment = rollout(Oracle(part, len(rows), budget=100), method, x[rows], generators, composite=True)
+        *_, moment = run(Oracle(part, len(rows), budget=100), method, x[rows], generators, composite=True)
         return moment.iterate.x
 
     together = last([0, 1, 2])
@@ -239,7 +239,7 @@ def test_rows_of_a_composite_rollout_are_the_runs_one_by_one() -> None:
 
 
 def test_exploring_starts_are_other_pictures_of_the_same_attack() -> None:
-    still, moved = (make_family("digits_attack", size=4, exploring=share, dtype=torch.float64) for share in (0.0, 1.0))
+    still, moved = (make_family("digits_attack", size=4, augmented_share=share, dtype=torch.float64) for share in (0.0, 1.0))
     plain = make_family("digits_attack", size=4, dtype=torch.float64)
     for i in range(4):
         assert torch.equal(still.initial(i, make_generator(i)), plain.initial(i, make_generator(i)))
@@ -255,7 +255,7 @@ def test_exploring_starts_are_other_pictures_of_the_same_attack() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_starts_made_together_are_those_made_one_by_one(share: float) -> None:
-    family = make_family("digits_attack", size=4, exploring=share)
+    family = make_family("digits_attack", size=4, augmented_share=share)
     instances = torch.tensor([3, 0, 0, 2, 1])
     together = family.starts(instances, [make_generator(seed) for seed in range(5)])
     for row, instance in enumerate(instances.tolist()):

@@ -10,10 +10,10 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.build import AGENTS, PRESETS, build_agent, policy_kwargs
-from agents.networks import ConvBatchNorm, UnitActor, UnitCritic
-from agents.policies import UnitPolicy
-from agents.vec_env import GymVecEnv
+from zo_gym.agents.build import AGENTS, PRESETS, build_agent, policy_kwargs
+from zo_gym.agents.networks.conv_batchnorm import ConvBatchNorm, UnitActor, UnitCritic
+from zo_gym.agents.networks.unit_policy import UnitPolicy
+from zo_gym.agents.sb3.vec_env import GymVecEnv
 from zo_gym import ZOSamplingEnv, ZOSamplingVectorEnv
 
 # dim, image shape, observation length: a vector, an image (odd sides too), and `observation="history"` (3 d + 1).

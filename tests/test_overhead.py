@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from agents.overhead import profile, share_outside, timed
+from benchmarks.overhead import profile, share_outside, timed
 from zo_gym.problems import make_problem
 
 

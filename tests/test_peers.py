@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zo_gym import PEERS, BudgetError, ObjectiveError, Optimizer, Progress, Result, minimize
-from zo_gym.peers import run_peer
+from zo_gym import BASELINES, BudgetError, ObjectiveError, Optimizer, Progress, Result, minimize
+from zo_gym.baselines import run_baseline
 from zo_gym.rng import make_generator
 
 X0 = np.array([1.0, -2.0, 0.5])
@@ -114,7 +114,7 @@ def test_l_bfgs_b_restarts_until_its_budget_is_spent() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 @pytest.mark.parametrize("dim", [1, 2, 30])
 def test_any_dimension_and_dtype(method: str, dtype: torch.dtype, dim: int) -> None:
     seen = set()
@@ -136,7 +136,7 @@ def test_any_dimension_and_dtype(method: str, dtype: torch.dtype, dim: int) -> N
 
 @stable
 @given(
-    method=st.sampled_from(sorted(PEERS)),
+    method=st.sampled_from(sorted(BASELINES)),
     dim=st.integers(1, 5),
     budget=st.integers(1, 90),
     noise_std=st.sampled_from([0.0, 0.1]),
@@ -164,7 +164,7 @@ def test_every_query_is_counted_and_none_exceeds_the_budget(
 
 @stable
 @given(
-    method=st.sampled_from(sorted(PEERS)),
+    method=st.sampled_from(sorted(BASELINES)),
     budget=st.integers(4, 120),
     period=st.integers(5, 9),
     on_failure=st.sampled_from(["penalize", "retry"]),
@@ -186,7 +186,7 @@ def test_failing_queries_are_counted(method: str, budget: int, period: int, on_f
     assert points == result.nfev == result.trace.queries[-1] <= budget
 
 
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_x0_is_the_first_query_and_the_best_point_the_result(method: str) -> None:
     asked: list[Any] = []
 
@@ -219,7 +219,7 @@ def test_l_bfgs_b_is_deterministic_up_to_its_first_restart() -> None:
     assert not np.array_equal(ends[0].trace.fun, ends[2].trace.fun)
 
 
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_global_randomness_is_left_alone(method: str) -> None:
     def states() -> list[Any]:
         kind, keys, *rest = np.random.get_state()
@@ -235,7 +235,7 @@ def test_global_randomness_is_left_alone(method: str) -> None:
 
 def test_svrg_asks_for_the_snapshot_then_for_both_points_and_the_move() -> None:
     f = Batches(budget=50)
-    assert not run_peer("zo-svrg", f, START, make_generator(0), num_directions=4, epoch_length=2)
+    assert not run_baseline("zo-svrg", f, START, make_generator(0), num_directions=4, epoch_length=2)
     epoch = [3, 8, 1, 8, 1]
     assert f.sizes == [1, *epoch, *epoch, 3]  # 46 queries: 8 more do not fit
 
@@ -243,7 +243,7 @@ def test_svrg_asks_for_the_snapshot_then_for_both_points_and_the_move() -> None:
 def test_svrg_estimate_at_the_snapshot_is_the_snapshots_own() -> None:
     """x = x~, the same U: the two estimates along U cancel to the last bit, so x' = x0 - eta g~ exactly."""
     f = Batches(budget=13)
-    run_peer("zo-svrg", f, START, make_generator(0), num_directions=4, learning_rate=0.3, smoothing=0.125)
+    run_baseline("zo-svrg", f, START, make_generator(0), num_directions=4, learning_rate=0.3, smoothing=0.125)
     f0, axes = f.values[0], f.values[1]
     assert torch.equal(f.points[1], START + 0.125 * torch.eye(3, dtype=torch.float64))
     assert torch.equal(f.points[2][:4], f.points[2][4:])
@@ -253,7 +253,7 @@ def test_svrg_estimate_at_the_snapshot_is_the_snapshots_own() -> None:
 def test_svrg_probes_the_same_directions_at_the_iterate_and_at_the_snapshot() -> None:
     """And its second move is x - eta (g(x; U) - g(x~; U) + g~), to rounding."""
     f = Batches(budget=22)
-    run_peer("zo-svrg", f, START, make_generator(0), num_directions=4, learning_rate=0.3, smoothing=0.125)
+    run_baseline("zo-svrg", f, START, make_generator(0), num_directions=4, learning_rate=0.3, smoothing=0.125)
     x, (here, there), fx = f.points[3][0], f.points[4].chunk(2), f.values[3]
     u = (here - x) / 0.125
     torch.testing.assert_close((there - START) / 0.125, u)
@@ -265,7 +265,7 @@ def test_svrg_probes_the_same_directions_at_the_iterate_and_at_the_snapshot() ->
 @pytest.mark.parametrize(("dim", "given", "expected"), [(100, None, 100), (101, None, 100), (101, 7, 7), (5, 7, 7)])
 def test_svrg_size_of_the_snapshot(dim: int, given: int | None, expected: int) -> None:
     f = Batches(budget=150)
-    run_peer("zo-svrg", f, torch.ones(dim, dtype=torch.float64), make_generator(0), snapshot_directions=given)
+    run_baseline("zo-svrg", f, torch.ones(dim, dtype=torch.float64), make_generator(0), snapshot_directions=given)
     assert f.sizes[1] == expected
     on_axes = ((f.points[1] != 1).sum(1) == 1).all()
     assert bool(on_axes) == (given is None and dim <= 100)
@@ -274,7 +274,7 @@ def test_svrg_size_of_the_snapshot(dim: int, given: int | None, expected: int) -
 def test_svrg_random_snapshot_is_the_mean_over_its_directions() -> None:
     f = Batches(budget=30)
     options = {"num_directions": 1, "learning_rate": 0.3, "smoothing": 0.125, "snapshot_directions": 6}
-    run_peer("zo-svrg", f, START, make_generator(0), **options)
+    run_baseline("zo-svrg", f, START, make_generator(0), **options)
     u = (f.points[1] - START) / 0.125
     full = (((f.values[1] - f.values[0]) / 0.125)[:, None] * u).mean(0)
     torch.testing.assert_close(f.points[3][0], START - 0.3 * full)
@@ -285,14 +285,14 @@ def test_svrg_random_snapshot_is_the_mean_over_its_directions() -> None:
 
 def test_cma_es_evaluates_a_population_at_a_time() -> None:
     f = Batches(budget=60)
-    assert not run_peer("cma-es", f, START, make_generator(0), popsize=9, sigma0=2.0)
+    assert not run_baseline("cma-es", f, START, make_generator(0), popsize=9, sigma0=2.0)
     assert f.sizes == [1] + 6 * [9]
 
 
 def test_cma_es_first_population_has_the_asked_spread() -> None:
     """sigma0 times N(0, I) about x0: the mean square over 300 x 3 draws within 5 standard errors, sqrt(2 / 900)."""
     f = Batches(budget=301)
-    run_peer("cma-es", f, START, make_generator(0), popsize=300, sigma0=2.0)
+    run_baseline("cma-es", f, START, make_generator(0), popsize=300, sigma0=2.0)
     squares = ((f.points[1] - START) / 2.0).square().mean().item()
     assert abs(squares - 1) < 5 * math.sqrt(2 / 900)
 
@@ -300,7 +300,7 @@ def test_cma_es_first_population_has_the_asked_spread() -> None:
 def test_cma_es_starts_anew_at_the_best_point_when_it_has_converged() -> None:
     """On |x|^2 in 3 dimensions it contracts to 1e-11 within some 1,000 queries; the last of 6,000 still explore."""
     f = Batches(budget=6000)
-    assert not run_peer("cma-es", f, START, make_generator(0))
+    assert not run_baseline("cma-es", f, START, make_generator(0))
     assert f.left < 7  # a population is 4 + 3 log 3 = 7
     spread = [points.std(0).max().item() for points in f.points[1:]]
     contracted = int(np.argmin(spread[: len(spread) // 2]))
@@ -329,7 +329,7 @@ def test_missing_pycma_names_the_extra_and_costs_no_query(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "cma", None)  # makes `import cma` fail
     f = Batches()
     with pytest.raises(ImportError, match=r"needs pycma\. Install it: pip install 'zo-gym\[peers\]'"):
-        run_peer("cma-es", f, START, make_generator(0))
+        run_baseline("cma-es", f, START, make_generator(0))
     assert f.sizes == []
 
 
@@ -338,7 +338,7 @@ def test_missing_pycma_names_the_extra_and_costs_no_query(monkeypatch: pytest.Mo
 
 def test_l_bfgs_b_asks_for_all_differences_of_a_gradient_at_once() -> None:
     f = Batches()
-    assert run_peer("l-bfgs-b", f, START, make_generator(0))
+    assert run_baseline("l-bfgs-b", f, START, make_generator(0))
     assert f.sizes[:2] == [1, 3]  # f(x0) is known by then
     assert set(f.sizes[2:]) == {4}
 
@@ -349,14 +349,14 @@ def test_l_bfgs_b_asks_for_all_differences_of_a_gradient_at_once() -> None:
 def test_l_bfgs_b_length_of_the_differences(smoothing: float | None, steps: list[float]) -> None:
     """By default sqrt(eps) max(1, |x_i|) with eps = 2^-52."""
     f = Batches(budget=4)
-    run_peer("l-bfgs-b", f, START, make_generator(0), smoothing=smoothing)
+    run_baseline("l-bfgs-b", f, START, make_generator(0), smoothing=smoothing)
     expected = START + torch.diag(torch.tensor(steps, dtype=torch.float64))
     assert torch.equal(f.points[1], expected)
 
 
 def test_l_bfgs_b_tolerances_are_scipys() -> None:
     f = Batches()
-    assert run_peer("l-bfgs-b", f, START, make_generator(0), gtol=1e9)
+    assert run_baseline("l-bfgs-b", f, START, make_generator(0), gtol=1e9)
     assert f.sizes == [1, 3]  # the first gradient is small enough
 
 
@@ -364,7 +364,7 @@ def test_l_bfgs_b_tolerances_are_scipys() -> None:
 
 
 @pytest.mark.parametrize("how", ["True", "StopIteration"])
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_callback_stops_the_run(method: str, how: str) -> None:
     seen: list[Progress] = []
 
@@ -391,7 +391,7 @@ def test_callback_cannot_disturb_the_run() -> None:
     assert np.array_equal(disturbed.trace.fun, quiet.trace.fun)
 
 
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_exception_in_the_callback_reaches_the_user(method: str) -> None:
     def callback(progress: Progress) -> None:
         raise LookupError("mine")
@@ -400,7 +400,7 @@ def test_exception_in_the_callback_reaches_the_user(method: str) -> None:
         optimise(parabola, X0, method, callback=callback)
 
 
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_target_stops_the_run(method: str) -> None:
     result = optimise(parabola, X0, method, target=1.0)
     assert (result.success, result.message) == (True, "Target reached: f <= 1.0.")
@@ -409,7 +409,7 @@ def test_target_stops_the_run(method: str) -> None:
     assert (met.nfev, met.nit) == (1, 0)
 
 
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 @pytest.mark.parametrize("bad", [KeyboardInterrupt(), ZeroDivisionError("by zero"), math.nan])
 def test_run_that_is_cut_short_keeps_the_best(method: str, bad: Any) -> None:
     calls = 0
@@ -487,7 +487,7 @@ def test_options_reach_the_peer() -> None:
         ),
         ({"method": "l-bfgs-b", "smoothing": -1.0}, ValueError, "smoothing must be a finite number > 0"),
         ({"method": "l-bfgs-b", "smoothing": 1e-17}, ValueError, "smoothing must be at least .* for torch.float64"),
-        ({"method": "zo-sgd", "options": {"a": 1}}, TypeError, "options= are for zo_gym.PEERS, and method 'zo-sgd' is"),
+        ({"method": "zo-sgd", "options": {"a": 1}}, TypeError, "options= are for zo_gym.BASELINES, and method 'zo-sgd' is"),
         ({"budget": 0}, ValueError, "budget must be >= 1, got 0"),
         ({"budget": 1e4}, TypeError, "budget must be an integer >= 1, got 10000.0"),
         ({"budget": 3, "on_failure": "retry"}, ValueError, "budget must be >= 4, got 3"),
@@ -503,7 +503,7 @@ def test_argument_that_does_not_fit_is_explained_before_a_query(
         optimise(fun, X0, **{"method": "cma-es", **options})
 
 
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_optimizer_explains_that_a_peer_cannot_be_asked(method: str) -> None:
     with pytest.raises(
         ValueError, match=rf"'{method}' runs its own loop and cannot be asked and told\. Use zo_gym.min"
@@ -516,18 +516,18 @@ def test_optimizer_explains_that_a_peer_cannot_be_asked(method: str) -> None:
 # On its own
 
 
-@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_run_peer_leaves_its_arguments_alone(method: str) -> None:
     x0 = START.clone().requires_grad_()
     f = Batches(budget=50)
-    run_peer(method, f, x0, make_generator(0))
+    run_baseline(method, f, x0, make_generator(0))
     assert torch.equal(x0, START)
     assert not any(points.requires_grad for points in f.points)
 
 
 def test_run_peer_knows_its_names() -> None:
     with pytest.raises(ValueError, match=r"Unknown peer 'l-bfgs'\. Did you mean 'l-bfgs-b'"):
-        run_peer("l-bfgs", Batches(), START, make_generator(0))
+        run_baseline("l-bfgs", Batches(), START, make_generator(0))
 
 
 def test_diagonal_cma_adapts_variances_and_overtakes_the_full_matrix_where_the_budget_is_short() -> None:
@@ -546,7 +546,7 @@ def test_diagonal_cma_adapts_variances_and_overtakes_the_full_matrix_where_the_b
             least = min(least, values.min().item())
             return values
 
-        run_peer("cma-es", evaluate, torch.ones(40, dtype=torch.float64), make_generator(0), diagonal=diagonal)
+        run_baseline("cma-es", evaluate, torch.ones(40, dtype=torch.float64), make_generator(0), diagonal=diagonal)
         return least
 
     assert ends(True) < 0.1 * ends(False)

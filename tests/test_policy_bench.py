@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from agents import curves, policy_training, pretrained
-from agents import policy_contestants as offline
-from agents import policy_tasks as images
-from agents.bundle import new_policy
-from agents.compare import compare, held_out
-from agents.policy_bars import Bar, Curves, attack_bars, online_bars, table
-from agents.policy_bench import PoliciesArgs, run_policies
+from zo_gym.agents import curves, policy_training, pretrained
+from zo_gym.agents import policies as offline
+from zo_gym.agents import policy_tasks as images
+from zo_gym.agents.policies.bundle import new_policy
+from zo_gym.agents.compare import compare, held_out
+from benchmarks.bars import Bar, Curves, attack_bars, online_bars, table
+from benchmarks.policies import PoliciesArgs, run_policies
 from zo_gym.base import Family
-from zo_gym.bench.contestants import Setup
-from zo_gym.bench.records import Record, save_record
-from zo_gym.env import ZOSamplingEnv
+from benchmarks.solvers.classical import Setup
+from benchmarks.records import Record, save_record
+from zo_gym.envs.env import ZOSamplingEnv
 from zo_gym.family import member
 from zo_gym.files import write_json
 from zo_gym.minimize import minimize
-from zo_gym.problems.attack import SPLITS
+from zo_gym.problems.attack.objective import SPLITS
 
 GRID = np.array([1, 50, 100, 500, 1000])
 
@@ -120,7 +120,7 @@ def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
         write_json(folder / "config.json", {})
 
     monkeypatch.setattr(policy_training, "train_policy", stand_in)
-    prepare = offline.CONTESTANTS["policy"].prepare
+    prepare = offline.SOLVERS["policy"].prepare
     assert prepare is not None
     for name in ("mnist_mlp_attack", "mnist_attack"):
         prepare({**images.TASKS, **images.TRANSFER}[name], tmp_path / name)
@@ -130,7 +130,7 @@ def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
 def test_every_ablation_is_there() -> None:
     """The issue's list: what a policy learns from, how it probes, its steps, its parts, and its controls."""
     wanted = "rewards both in-the-loop regression plain-images td3-steps polyak no-gate alone untrained template"
-    assert set(wanted.split()) <= offline.CONTESTANTS.keys()
+    assert set(wanted.split()) <= offline.SOLVERS.keys()
 
 
 @pytest.mark.parametrize("name", pretrained.names())

@@ -15,11 +15,11 @@ from zo_gym.methods import Method
 from zo_gym.optimizer import Optimizer
 from zo_gym.oracle import Oracle
 from zo_gym.rng import make_generator
-from zo_gym.rollout import Moment, rollout
+from zo_gym.run import Moment, rollout
 from zo_gym.samplers import belief, prior_belief
-from zo_gym.samplers.guided_state import Guided
+from zo_gym.gradient_models.guided_state import Guided
 from zo_gym.samplers.hybrid import Field
-from zo_gym.samplers.trust import LEAST, PERIOD
+from zo_gym.gradient_models.probe_schedule import LEAST, PERIOD
 from zo_gym.updates import adaptive, diminishing
 
 D, ROWS, RANK = 40, 10, 48
@@ -55,7 +55,7 @@ def moments(field: Field | None, budget: int, **options: int) -> list[Moment]:
     sampler = belief(RANK) if field is None else prior_belief(field, NONE, rank=RANK, **options)  # type: ignore[arg-type]
     method = Method(sampler, span, adaptive(0.1), 1 if field is None else 2)
     generators = [make_generator(100 + i) for i in range(ROWS)]
-    return list(rollout(Oracle(bowl(), ROWS, budget=budget), method, starts(), generators))
+    return list(run(Oracle(bowl(), ROWS, budget=budget), method, starts(), generators))
 
 
 def curves(seen: list[Moment]) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +131,7 @@ def test_rows_do_not_depend_on_each_other() -> None:
     together = moments(half, 121)
     for row in (0, ROWS - 1):
         sampler = prior_belief(half, NONE[:1], rank=RANK)
-        alone = rollout(
+        alone = run(
             Oracle(bowl(), 1, budget=121),
             Method(sampler, span, adaptive(0.1), 2),
             starts()[row : row + 1],
@@ -151,7 +151,7 @@ def test_a_guess_is_asked_again_only_where_x_has_moved_so_far() -> None:
     sampler = prior_belief(watched, torch.arange(ROWS), gate=False, refresh_distance=near)
     method = Method(sampler, span, diminishing(0.2), 2)  # keeps every move, so h is asked nowhere else
     generators = [make_generator(i) for i in range(ROWS)]
-    seen = list(rollout(Oracle(bowl(), ROWS, budget=61), method, starts(), generators))
+    seen = list(run(Oracle(bowl(), ROWS, budget=61), method, starts(), generators))
     asked: dict[int, list[Tensor]] = {row: [] for row in range(ROWS)}
     for x, rows in calls[1:]:  # the first says where f can change at all
         for point, row in zip(x, rows.tolist(), strict=True):
@@ -183,7 +183,7 @@ def test_a_row_that_has_shut_its_guess_looks_at_it_again() -> None:
         return after
 
     held = sampler._replace(init=lambda x: shut, observe=watch)
-    list(rollout(Oracle(bowl(), 1, budget=101), Method(held, span, adaptive(0.1), 2), x, [make_generator(1)]))
+    list(run(Oracle(bowl(), 1, budget=101), Method(held, span, adaptive(0.1), 2), x, [make_generator(1)]))
     assert counts[:PERIOD] == [1] * (PERIOD - 1) + [2]
     assert ons[:PERIOD] == [False] * (PERIOD - 1) + [True]
     assert all(ons[PERIOD:])
@@ -209,7 +209,7 @@ def test_where_the_unknown_part_is_as_low_as_it_can_be_only_the_known_one_moves(
     sampler = prior_belief(guess, NONE[:1], known)
     x = torch.tensor([[3.0, 1.0, 1.0]], dtype=F64)  # the hinge is shut
     oracle = Oracle(problem, 1, budget=201)
-    *_, last = rollout(oracle, Method(sampler, span, diminishing(0.5), 2), x, [make_generator(0)], composite=True)
+    *_, last = run(oracle, Method(sampler, span, diminishing(0.5), 2), x, [make_generator(0)], composite=True)
     # The minimiser is e_1: at 1 the hinge's slope of 1 outweighs the known part's of 1/10.
     assert last.iterate.best_f.item() == pytest.approx(0.05, abs=0.01)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agents.contestants import CONTESTANTS
-from zo_gym import ESTIMATORS, FAMILIES, GATES, METHODS, PEERS, PROBLEMS, RULES, SAMPLERS
-from zo_gym.bench.tasks import TASKS
+from benchmarks.solvers.agents import SOLVERS
+from zo_gym import ESTIMATORS, FAMILIES, GATES, METHODS, BASELINES, PROBLEMS, RULES, SAMPLERS
+from benchmarks.suites.paper import TASKS
 from zo_gym.registry import lookup, reject_unknown, suggest
 
 TABLES = {
@@ -17,8 +17,8 @@ TABLES = {
     "method": METHODS,
     "problem": PROBLEMS,
     "family": FAMILIES,
-    "peer": PEERS,
-    "contestant": CONTESTANTS,
+    "peer": BASELINES,
+    "solver": SOLVERS,
     "task": TASKS,
 }
 TABLE = {"adam": 1, "sgd": 2}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from zo_gym.render import BARS, MAX_POINTS, Picture, ansi, close, figure, rgb_array, show
+from zo_gym.envs.render import BARS, MAX_POINTS, Picture, ansi, close, figure, rgb_array, show
 
 
 def sphere(x: np.ndarray) -> np.ndarray:

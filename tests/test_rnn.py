@@ -19,7 +19,7 @@ from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.optimizer import Optimizer
 from zo_gym.rng import make_generator
-from zo_gym.rnn import (
+from zo_gym.meta.rnn import (
     HIDDEN,
     CoordinateLSTM,
     LSTMOptimizer,

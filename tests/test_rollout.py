@@ -14,7 +14,7 @@ from zo_gym.methods import METHODS, Method, build
 from zo_gym.oracle import Oracle
 from zo_gym.problems import make_problem
 from zo_gym.rng import make_generator
-from zo_gym.rollout import Moment, rollout
+from zo_gym.run import Moment, rollout
 from zo_gym.step import cost
 
 PLAIN = [name for name in METHODS if name not in ("zo-lstm", "true-gradient")]
@@ -22,7 +22,7 @@ PLAIN = [name for name in METHODS if name not in ("zo-lstm", "true-gradient")]
 
 def run(method: Method, starts: torch.Tensor, seeds: list[int], budget: int) -> list[Moment]:
     oracle = Oracle(make_problem("quadratic"), len(seeds), budget=budget)
-    return list(rollout(oracle, method, starts, [make_generator(seed) for seed in seeds]))
+    return list(run(oracle, method, starts, [make_generator(seed) for seed in seeds]))
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -67,7 +67,7 @@ def test_f_is_queried_anew_where_it_is_noisy() -> None:
     noise = [make_generator(3)]
     oracle = Oracle(problem, 1, budget=61, noise_std=0.5, generators=noise)
     start = problem.initial(make_generator(0))[None]
-    moments = list(rollout(oracle, build("rand-ada", problem.dim), start, [make_generator(1)], reevaluate=True))
+    moments = list(run(oracle, build("rand-ada", problem.dim), start, [make_generator(1)], reevaluate=True))
     assert [int(moment.queries[0]) for moment in moments] == list(range(1, 62, 3))
 
 
@@ -99,7 +99,7 @@ def test_rows_that_probe_unequally_many_directions_do_not_depend_on_their_batch(
         noise = [make_generator(100 + seed) for seed in seeds]
         oracle = Oracle(problem, len(seeds), budget=budget, noise_std=0.1, generators=noise)
         generators = [make_generator(seed) for seed in seeds]
-        *_, moment = rollout(oracle, uneven(pattern[rows]), starts[rows], generators)
+        *_, moment = run(oracle, uneven(pattern[rows]), starts[rows], generators)
         return moment, oracle
 
     together, shared = last(slice(None))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.rows import concatenate, leaves, put, take, with_leaves
+from zo_gym.tree import concatenate, leaves, put, take, with_leaves
 
 B = 4
 

@@ -14,7 +14,7 @@ from zo_gym.base import Generators, Problem, Sampler, State
 from zo_gym.estimators import span
 from zo_gym.oracle import Oracle
 from zo_gym.rng import make_generator
-from zo_gym.rows import leaves, take
+from zo_gym.tree import leaves, take
 from zo_gym.samplers import SAMPLERS, guided, history, true_gradient
 from zo_gym.step import begin, step
 from zo_gym.updates import sgd

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.bench import theory_figure
-from zo_gym.bench.theory import PANELS, QUANTITIES, SMALL, STEP, Row, best_mu, measure, plan, predict
-from zo_gym.bench.theory_figure import draw, estimators_figure, table, to_csv
-from zo_gym.bench.theory_forms import (
+from benchmarks import theory_figure
+from benchmarks.theory import PANELS, QUANTITIES, SMALL, STEP, Row, best_mu, measure, plan, predict
+from benchmarks.theory_figure import draw, estimators_figure, table, to_csv
+from benchmarks.theory_forms import (
     Target,
     best_smoothing,
     closed_form,
@@ -27,7 +27,7 @@ from zo_gym.bench.theory_forms import (
     mean_cosine,
     rounding,
 )
-from zo_gym.bench.theory_panels import SHOWN
+from benchmarks.theory_panels import SHOWN
 from zo_gym.estimators import ESTIMATORS
 
 D = 3

@@ -11,7 +11,7 @@ from steps import estimate_of
 from torch import Tensor
 
 from zo_gym.base import Estimate, Objective, State, UpdateRule
-from zo_gym.rows import leaves, put, take
+from zo_gym.tree import leaves, put, take
 from zo_gym.updates import (
     RULES,
     adam,

@@ -116,8 +116,8 @@ def test_row_is_the_scalar_env_bit_for_bit(problem: str, gate: str) -> None:
             diagnostics=observation == "history",
             reevaluate=noise_std > 0,
         )
-        seen = compare(options, ROWS, 14 if gate == "off" else 10)
-        assert gate == "off" or seen["mixed_gates"] > 0
+        seen = compare(options, ROWS, 14 if gate == "open" else 10)
+        assert gate == "open" or seen["mixed_gates"] > 0
 
 
 @pytest.mark.parametrize("gate", GATES)
@@ -155,7 +155,7 @@ def test_row_is_the_scalar_env_with_every_reward(reward: str) -> None:
     compare(options_for("logistic", reward=reward, direction="raw"), 13, 40)
 
 
-@pytest.mark.parametrize("gate", ["off", "paper"])
+@pytest.mark.parametrize("gate", ["open", "paper"])
 def test_row_is_the_scalar_env_where_f_fails(gate: str) -> None:
     failed = 0
 
@@ -194,7 +194,7 @@ def test_rows_of_float32_are_the_scalar_env_with_guided_directions() -> None:
     compare(options, ROWS, 40)
 
 
-@pytest.mark.parametrize("gate", ["off", "calibrated"])
+@pytest.mark.parametrize("gate", ["open", "calibrated"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_batch_large_enough_for_threads_is_the_scalar_env(gate: str, threads: int) -> None:
     torch.set_num_threads(threads)  # the fixture above puts it back

@@ -12,9 +12,9 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from agents.build import AGENTS, PRESETS, build_agent
-from agents.vec_env import GymVecEnv
-from agents.zorl import DirectionNoise
+from zo_gym.agents.build import AGENTS, PRESETS, build_agent
+from zo_gym.agents.sb3.vec_env import GymVecEnv
+from zo_gym.agents.algorithms.zorl import DirectionNoise
 from zo_gym import Problem, ZOSamplingVectorEnv
 from zo_gym.gate import perfect_rho
 
@@ -168,7 +168,7 @@ def test_a_step_costs_22_queries_while_the_gate_is_shut_and_2_once_it_is_open() 
 
 def test_without_a_gate_every_step_follows_the_policy_and_stores_its_action() -> None:
     calls = Calls()
-    agent, reports = train("ddpg", calls, 15, gate="off")
+    agent, reports = train("ddpg", calls, 15, gate="open")
     assert set(calls.sizes) == {1}
     assert "rho" not in reports.infos[0]
     np.testing.assert_allclose(stored_actions(agent), np.stack(reports.actions), atol=1e-6)

@@ -3,33 +3,32 @@
 Importing this package registers `ZOSampling-v0`.
 """
 
+from pathlib import Path
+
 import gymnasium
 
-from zo_gym.base import (
-    BudgetError,
-    Estimate,
-    Estimator,
-    Family,
-    Gate,
-    ObjectiveError,
-    Problem,
-    Result,
-    Sampler,
-    Trace,
-    UpdateRule,
-)
-from zo_gym.env import ZOSamplingEnv
+if not (Path(__file__).parent / "agents").is_dir():
+    # A checkout keeps the folder `agents` beside this package; the wheel holds it inside. It is `zo_gym.agents` in both.
+    __path__.append(str(Path(__file__).resolve().parents[1]))
+
+from zo_gym.base import Estimate, Estimator, Gate, GradientModel, Method, Sampler, UpdateRule
+from zo_gym.baselines import BASELINES
+from zo_gym.composite.term import CompositeTerm
+from zo_gym.envs.env import ZOSamplingEnv
+from zo_gym.envs.vector_env import ZOSamplingVectorEnv
+from zo_gym.errors import BudgetError, ObjectiveError
 from zo_gym.estimators import ESTIMATORS
 from zo_gym.gate import GATES
-from zo_gym.methods import METHODS, Method
-from zo_gym.minimize import Progress, minimize
+from zo_gym.gradient_models import GRADIENT_MODELS
+from zo_gym.methods import METHODS
+from zo_gym.minimize import minimize
 from zo_gym.optimizer import Optimizer
 from zo_gym.oracle import Oracle
-from zo_gym.peers import PEERS
-from zo_gym.problems import FAMILIES, PROBLEMS, make_family, make_problem
+from zo_gym.problem import Problem, single_problem
+from zo_gym.problems import PROBLEMS, make_problem
+from zo_gym.result import Progress, Result, Trace
 from zo_gym.samplers import SAMPLERS
 from zo_gym.updates import RULES
-from zo_gym.vector_env import ZOSamplingVectorEnv
 from zo_gym.version import __version__
 
 ENV_ID = "ZOSampling-v0"
@@ -37,25 +36,26 @@ ENV_ID = "ZOSampling-v0"
 if ENV_ID not in gymnasium.registry:  # importing or reloading twice is harmless
     gymnasium.register(
         id=ENV_ID,
-        entry_point="zo_gym.env:ZOSamplingEnv",
-        vector_entry_point="zo_gym.vector_env:ZOSamplingVectorEnv",
+        entry_point="zo_gym.envs.env:ZOSamplingEnv",
+        vector_entry_point="zo_gym.envs.vector_env:ZOSamplingVectorEnv",
     )
 
 __all__ = [
+    "BASELINES",
     "ENV_ID",
     "ESTIMATORS",
-    "FAMILIES",
     "GATES",
+    "GRADIENT_MODELS",
     "METHODS",
-    "PEERS",
     "PROBLEMS",
     "RULES",
     "SAMPLERS",
     "BudgetError",
+    "CompositeTerm",
     "Estimate",
     "Estimator",
-    "Family",
     "Gate",
+    "GradientModel",
     "Method",
     "ObjectiveError",
     "Optimizer",
@@ -69,7 +69,7 @@ __all__ = [
     "ZOSamplingEnv",
     "ZOSamplingVectorEnv",
     "__version__",
-    "make_family",
     "make_problem",
     "minimize",
+    "single_problem",
 ]

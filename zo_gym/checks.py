@@ -1,4 +1,4 @@
-"""Checks of numbers that users pass: argument, expectation, value."""
+"""Checks of what users pass; messages name the argument, what is expected, and the value."""
 
 from __future__ import annotations
 
@@ -61,10 +61,3 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a bool, got {value!r}. Pass True or False.")
     return bool(value)
-
-
-def check_directions(value: Any) -> int:
-    """q, the number of directions, as an int >= 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"num_directions must be an integer >= 1, got {value!r}.")
-    return int(value)

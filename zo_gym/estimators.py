@@ -35,9 +35,9 @@ def _forward_slopes(values: Tensor, fx: Tensor, mu: float) -> Tensor:
 def _mean(slopes: Tensor, u: Tensor) -> Estimate:
     """g = (1/q) sum_i delta_i u_i (eq. 1; eq. 2 where q = 1)."""
     if u.shape[1] == 1:  # eq. 2 needs no reductions, and is the environment's every step
-        return Estimate(slopes * u.squeeze(1), slopes, (slopes * slopes).squeeze(1))
+        return Estimate(gradient=slopes * u.squeeze(1), slopes=slopes, gain=(slopes * slopes).squeeze(1))
     gradient = (slopes[:, :, None] * u).mean(1)  # (B, q, 1) x (B, q, d) -> (B, d)
-    return Estimate(gradient, slopes, slopes.square().mean(1))
+    return Estimate(gradient=gradient, slopes=slopes, gain=slopes.square().mean(1))
 
 
 def _forward(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
@@ -51,13 +51,13 @@ def _central(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
 
 def _coordinate(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
     slopes = _forward_slopes(values, fx, mu)  # (B, d): the gradient itself
-    return Estimate(slopes, slopes, slopes.square().sum(1))
+    return Estimate(gradient=slopes, slopes=slopes, gain=slopes.square().sum(1))
 
 
 def _span(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
     slopes = _forward_slopes(values, fx, mu)
     gradient = (slopes[:, :, None] * u).sum(1)  # (B, q, 1) x (B, q, d) -> (B, d)
-    return Estimate(gradient, slopes, slopes.square().sum(1))
+    return Estimate(gradient=gradient, slopes=slopes, gain=slopes.square().sum(1))
 
 
 forward = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=_forward)

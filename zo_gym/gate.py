@@ -20,7 +20,7 @@ def perfect_rho(dim: int, num_directions: int) -> float:
     return math.sqrt(num_directions / (num_directions + dim + 1))
 
 
-def off(threshold: float, dim: int, num_directions: int) -> Gate:
+def open_gate(threshold: float, dim: int, num_directions: int) -> Gate:
     """Always open: the policy from the first step on; rho is never measured."""
 
     def init(rows: int, device: torch.device) -> State:
@@ -88,7 +88,7 @@ def hysteresis(
 
 
 GATES: dict[str, Callable[[float, int, int], Gate]] = {
-    "off": off,
+    "open": open_gate,
     "paper": paper,
     "calibrated": calibrated,
     "hysteresis": hysteresis,

@@ -1,4 +1,4 @@
-"""Methods by name: which sampler, estimator and update rule make up which algorithm, with usable defaults.
+"""Methods by name: which sampler, estimator, gradient model and update rule make up which algorithm, with defaults.
 
 Other packages add methods as entry points of the group "zo_gym.methods": functions (dim, **options) -> `Method`.
 """
@@ -8,36 +8,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from functools import partial
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from zo_gym.base import Estimator, Known, Objective, Sampler, UpdateRule
-from zo_gym.checks import check_directions
+from zo_gym.base import Estimator, GradientModel, Method, Sampler, UpdateRule
+from zo_gym.checks import check_integer
+from zo_gym.composite.term import CompositeTerm
 from zo_gym.estimators import ESTIMATORS, span
+from zo_gym.gradient_models import GRADIENT_MODELS
+from zo_gym.meta.rnn import LSTMOptimizer, load_optimizer
+from zo_gym.problem import Objective
 from zo_gym.registry import is_learned, lookup, reject_unknown
-from zo_gym.rnn import LSTMOptimizer, load_optimizer
 from zo_gym.samplers import SAMPLERS, true_gradient
 from zo_gym.updates import RULES, sharpened
 
-
-@dataclass(frozen=True)
-class Method:
-    """A zeroth-order method, ready to run at one dimension.
-
-    Attributes:
-        sampler: Which directions to try.
-        estimator: How their values become a gradient estimate.
-        update: How to move.
-        num_directions: q.
-    """
-
-    sampler: Sampler
-    estimator: Estimator
-    update: UpdateRule
-    num_directions: int
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,19 +35,23 @@ class Recipe:
     """The parts of a named method, by name.
 
     Attributes:
-        sampler: A key of `SAMPLERS`; with `needs_gradient` "true_gradient", which is no key.
+        sampler: A key of `SAMPLERS`; None: the gradient model's own probes. With `needs_gradient` it is "true-gradient",
+            which is no key.
         estimator: A key of `ESTIMATORS`.
         update: A key of `RULES`.
         num_directions: q; at most d where the estimator is "span".
-        learning_rate: d -> the default eta. The best one depends on f: tune it, except for "adaptive".
+        learning_rate: Computes the default eta from d. The best one depends on f: tune it, except for "adaptive" and
+            "trust-region".
+        gradient_model: A key of `GRADIENT_MODELS`, or None.
         needs_gradient: The sampler is made from grad f: a yardstick, not a method for a black box.
     """
 
-    sampler: str
+    sampler: str | None
     estimator: str
     update: str
     num_directions: int
     learning_rate: Callable[[int], float]
+    gradient_model: str | None = None
     needs_gradient: bool = False
 
 
@@ -71,8 +65,8 @@ def _one(d: int) -> float:
 
 METHODS: dict[str, Recipe] = {
     "rand-ada": Recipe("sphere", "span", "adaptive", 1, _one),
-    "belief": Recipe("belief", "span", "adaptive", 1, _one),
-    "belief-tr": Recipe("far_belief", "span", "trust_region", 1, lambda d: 0.3),
+    "gp": Recipe(None, "span", "adaptive", 1, _one, gradient_model="gp"),
+    "gp-tr": Recipe(None, "span", "trust-region", 1, lambda d: 0.3, gradient_model="gp-wide"),
     "zo-sgd": Recipe("gaussian", "forward", "sgd", 20, _per_dim),
     "zo-sgd-q1": Recipe("gaussian", "forward", "sgd", 1, _per_dim),
     "zo-sgd-sphere": Recipe("sphere", "forward", "sgd", 20, _per_dim),
@@ -82,113 +76,144 @@ METHODS: dict[str, Recipe] = {
     "zo-adam": Recipe("gaussian", "forward", "adam", 20, lambda d: 0.01),
     "zo-adamm": Recipe("gaussian", "forward", "adamm", 20, lambda d: 0.01),
     "spsa": Recipe("rademacher", "central", "sgd", 1, _per_dim),
-    "guided-es": Recipe("guided", "central", "sgd", 10, _per_dim),
+    "guided-es": Recipe("guided-es", "central", "sgd", 10, _per_dim),
     "history-rgf": Recipe("history", "span", "sgd", 2, _one),
     "coordinate-adam": Recipe("coordinate", "coordinate", "adam", 1, lambda d: 0.01),
-    "zo-lstm": Recipe("query_rnn", "forward", "update_rnn", 20, lambda d: 1.0),
-    "true-gradient": Recipe("true_gradient", "span", "sgd", 1, _one, needs_gradient=True),
+    "zo-lstm": Recipe("query-rnn", "forward", "update-rnn", 20, _one),
+    "true-gradient": Recipe("true-gradient", "span", "sgd", 1, _one, needs_gradient=True),
 }
 
+DEFAULT_METHOD = "gp-tr"
+"""What `minimize` and `Optimizer` use unless told otherwise."""
 
 GROUP = "zo_gym.methods"
-"""Of entry points."""
+"""The group of entry points by which other packages add methods."""
+
+AGENT_METHODS = {
+    "zo-rl": "zo_gym.agents.policies.method:zo_rl",
+    "pretrained": "zo_gym.agents.policies.pretrained:method",
+}
+"""Methods that follow a trained policy: name -> where its factory is. They need the extra "agents"."""
 
 
-def installed_methods() -> dict[str, EntryPoint]:
-    """The methods that installed packages add, by name; "zo-rl" is one."""
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+def added_methods() -> dict[str, Callable[[], Callable[..., Method]]]:
+    """Return the methods that are not in `METHODS`, by name, each as a function that loads its factory."""
+    own = {name: partial(_load, name, place) for name, place in AGENT_METHODS.items()}
+    return own | {entry.name: entry.load for entry in entry_points(group=GROUP)}
+
+
+def _load(name: str, place: str) -> Callable[..., Method]:
+    module, _, attribute = place.partition(":")
+    try:
+        factory: Callable[..., Method] = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"Method '{name}' needs {error.name}. Install it: pip install 'zo-gym[agents]'.") from error
+    return factory
 
 
 def require_method(name: str, others: Mapping[str, Any]) -> None:
-    """Raise ValueError unless there is a method of this name, here, among `others`, or in an installed package."""
+    """Raise ValueError unless a method of this name exists, here, among `others`, or in an installed package."""
     if not (isinstance(name, str) and (name in METHODS or name in others)):
-        known = {**METHODS, **others, **installed_methods()}
-        family = name.partition(":")[0] if isinstance(name, str) else name
-        lookup(known, family if family in known else name, "method")
+        known = {**METHODS, **others, **added_methods()}
+        head = name.partition(":")[0] if isinstance(name, str) else name
+        lookup(known, head if isinstance(name, str) and head in known else name, "method")
 
 
-def build(
-    method: str,
-    dim: int,
-    *,
-    learning_rate: float | None = None,
-    num_directions: int | None = None,
-    sampler: str | Sampler | None = None,
-    estimator: str | Estimator | None = None,
-    update: str | UpdateRule | None = None,
-    weights: LSTMOptimizer | str | Path | None = None,
-    gradient: Objective | None = None,
-    context: Tensor | None = None,
-    known: Known | None = None,
-    sharpness: float = 1.0,
-) -> Method:
-    """The named method at dimension `dim`, with any part replaced.
+def build(method: str, dim: int, **options: Any) -> Method:
+    """Build the named method at dimension `dim`, with any part replaced.
 
     Args:
-        method: A key of `METHODS`, or of `installed_methods()`; "<key>:<variant>" for an installed one that comes in
-            variants, e.g. "pretrained:mnist-attack".
+        method: A key of `METHODS` or of `added_methods()`; "<key>:<variant>" for an added one that comes in variants,
+            e.g. "pretrained:mnist-attack".
         dim: d.
+        **options: Attributes of `Parts`.
+
+    Raises:
+        FileNotFoundError: No such file of weights exists.
+        TypeError, ValueError: A name or option is unknown, a number out of range, weights are missing or out of place,
+            or the gradient is missing.
+    """
+    reject_unknown(options, Parts.__dataclass_fields__, f"method '{method}'")
+    parts = Parts(**options)
+    if isinstance(method, str) and method not in METHODS:
+        name, _, variant = method.partition(":")
+        if load := added_methods().get(name):
+            return _build_added(name, load(), dim, {**options, "variant": variant or None})
+    recipe = lookup(METHODS, method, "method")
+    estimator: Estimator = _part(ESTIMATORS, parts.estimator or recipe.estimator, "estimator", Estimator)
+    eta = recipe.learning_rate(dim) if parts.learning_rate is None else parts.learning_rate
+    if parts.learning_rate is not None and isinstance(parts.update, UpdateRule):
+        raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
+    if parts.num_directions is not None:
+        q = check_integer("num_directions", parts.num_directions, 1)
+    else:
+        q = min(recipe.num_directions, dim) if estimator is span else recipe.num_directions
+    rule: Any = recipe.update if parts.update is None else parts.update
+    sampler: Any = parts.sampler or (None if parts.gradient_model else recipe.sampler)
+    if recipe.needs_gradient and not parts.sampler:
+        sampler = true_gradient(_require_gradient(method, parts.gradient))
+    model: Any = parts.gradient_model or recipe.gradient_model
+    learned = [name for table, name in ((SAMPLERS, sampler), (RULES, rule)) if is_learned(table, name)]
+    weights = _require_weights(method, learned, parts.weights)
+    return Method(
+        sampler=None if sampler is None else _part(SAMPLERS, sampler, "sampler", Sampler, weights),
+        estimator=estimator,
+        update=sharpened(_part(RULES, rule, "update", UpdateRule, weights, eta), parts.sharpness),
+        num_directions=q,
+        model=None if model is None else _part(GRADIENT_MODELS, model, "gradient_model", GradientModel),
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What may be replaced in a named method.
+
+    Attributes:
         learning_rate: eta; None for the method's default. Only for an update rule given by name.
         num_directions: q >= 1; None for the method's default, lowered to d where the estimator is "span".
         sampler: Instead of the method's: a name or a `Sampler`.
         estimator: Instead of the method's: a name or an `Estimator`.
+        gradient_model: Instead of the method's: a name or a `GradientModel`. It also chooses the directions, unless
+            `sampler` is given.
         update: Instead of the method's: a name or an `UpdateRule`.
-        weights: What the learned parts learned: a trained optimizer or its file; for "zo-lstm" and other uses of
-            "query_rnn" and "update_rnn", which need it; for "zo-rl" and "pretrained" the folder of a policy.
+        weights: A trained optimizer or its file, for "zo-lstm" and other uses of "query-rnn" and "update-rnn", which need
+            it; for "zo-rl" and "pretrained" the folder of a policy.
         gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method looks at it. Its
             evaluations are not queries.
-        context: What the problem tells a policy besides x, one line a row of the run, (B, k); for installed methods.
-        known: The known part of f where the run takes it exactly (`zo_gym.step.step`, "composite"), rows numbered from
-            0; for installed methods whose directions heed it.
+        context: What the problem tells a policy besides x, one line a row of the run, (B, k); for added methods.
+        composite: The composite term where the run takes it exactly, rows numbered from 0; for added methods whose
+            directions depend on it.
         sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`).
-
-    Raises:
-        FileNotFoundError: There is no such file of weights.
-        TypeError, ValueError: A name is unknown, a number out of range, weights are missing or out of place, or the
-            gradient is missing.
     """
-    if isinstance(method, str) and method not in METHODS:
-        name, _, variant = method.partition(":")
-        if entry := installed_methods().get(name):
-            given: dict[str, Any] = {"learning_rate": learning_rate, "num_directions": num_directions}
-            given |= {"sampler": sampler, "estimator": estimator, "update": update, "weights": weights}
-            given |= {"sharpness": None if sharpness == 1 else sharpness, "variant": variant or None}
-            return _build_installed(entry, dim, given, {"context": context, "known": known})
-    recipe = lookup(METHODS, method, "method")
-    probing = _part(ESTIMATORS, estimator or recipe.estimator, "estimator", Estimator)
-    if num_directions is not None:
-        q = check_directions(num_directions)
-    else:
-        q = min(recipe.num_directions, dim) if probing is span else recipe.num_directions
-    if learning_rate is not None and isinstance(update, UpdateRule):
-        raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
-    eta = recipe.learning_rate(dim) if learning_rate is None else learning_rate
-    rule: Any = recipe.update if update is None else update
-    directions: Any = sampler or recipe.sampler
-    if recipe.needs_gradient and not sampler:
-        directions = true_gradient(_require_gradient(method, gradient))
-    learned = [name for table, name in ((SAMPLERS, directions), (RULES, rule)) if is_learned(table, name)]
-    weights = _require_weights(method, learned, weights)
-    return Method(
-        sampler=_part(SAMPLERS, directions, "sampler", Sampler, weights),
-        estimator=probing,
-        update=sharpened(_part(RULES, rule, "update", UpdateRule, weights, eta), sharpness),
-        num_directions=q,
-    )
+
+    learning_rate: float | None = None
+    num_directions: int | None = None
+    sampler: str | Sampler | None = None
+    estimator: str | Estimator | None = None
+    gradient_model: str | GradientModel | None = None
+    update: str | UpdateRule | None = None
+    weights: LSTMOptimizer | str | Path | None = None
+    gradient: Objective | None = None
+    context: Tensor | None = None
+    composite: CompositeTerm | None = None
+    sharpness: float = 1.0
 
 
-def _build_installed(entry: EntryPoint, dim: int, given: Mapping[str, Any], offered: Mapping[str, Any]) -> Method:
-    """The factory's method: what was given it must take, what the problem offers it may."""
-    factory = entry.load()
+OFFERED = ("gradient", "context", "composite")
+"""What a problem offers to every method; the other parts are what the user asked for."""
+
+
+def _build_added(name: str, factory: Callable[..., Method], dim: int, options: Mapping[str, Any]) -> Method:
+    """Call the factory: it must take what the user asked for, and may take what the problem offers."""
     accepted = set(inspect.signature(factory).parameters) - {"dim"}
-    options = {name: value for name, value in given.items() if value is not None}
-    reject_unknown(options, accepted, f"method '{entry.name}'")
-    facts = {name: value for name, value in offered.items() if name in accepted}
-    built: Method = factory(dim, **options, **facts)
-    return built
+    given = {key: value for key, value in options.items() if value is not None}
+    asked = {key: value for key, value in given.items() if key not in OFFERED}
+    reject_unknown(asked, accepted, f"method '{name}'")
+    return factory(dim, **{key: value for key, value in given.items() if key in accepted})
 
 
 def _part(table: Any, given: Any, kind: str, shape: type, weights: LSTMOptimizer | None = None, *values: float) -> Any:
+    """Return the part itself, or make the one of this name."""
     if isinstance(given, shape):
         return given
     found = lookup(table, given, kind)
@@ -209,11 +234,11 @@ def _require_gradient(method: str, gradient: Objective | None) -> Objective:
 def _require_weights(
     method: str, learned: list[str], weights: LSTMOptimizer | str | Path | None
 ) -> LSTMOptimizer | None:
-    """The weights, loaded, if the learned parts and they belong together."""
+    """Load the weights, if the learned parts and they belong together."""
     if weights is None and learned:
         raise ValueError(
             f"method '{method}' with {' and '.join(learned)} needs weights=, a trained optimizer or its file, got "
-            "None. Train one: python -m zo_gym.meta_train --problem NAME --out FILE"
+            "None. Train one: python -m zo_gym.meta.train --problem NAME --out FILE"
         )
     if weights is not None and not learned:
         raise ValueError(f"weights= are for learned parts, and method '{method}' has none here. Drop weights=.")

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import BudgetError, Family, Generators, ObjectiveError, Problem
 from zo_gym.checks import check_number
+from zo_gym.errors import BudgetError, ObjectiveError
+from zo_gym.problem import Generators, Problem
 from zo_gym.registry import suggest
 from zo_gym.rng import normal
 
@@ -27,7 +28,7 @@ class Oracle:
     """f(X) for B independent runs, counting every evaluation of every run.
 
     Args:
-        problem: What to evaluate; of a `Family`, row i first faces instance i mod its size.
+        problem: What to evaluate; row i first faces instance i mod its size.
         rows: B, the number of runs that share a batch.
         budget: Queries each run may spend; None for no limit. It is checked before f is called and never exceeded.
         noise_std: Standard deviation s of additive noise, f(x) + s N(0, 1), drawn anew for every query.
@@ -39,13 +40,13 @@ class Oracle:
     Attributes:
         queries: Evaluations spent per run, int64 (B,).
         failures: Non-finite values seen per run, int64 (B,).
-        instances: Which problem of a family each run faces, int64 tensor (B,); all 0 for a `Problem`.
+        instances: Which instance of the problem each run faces, int64 tensor (B,).
         total: Evaluations of all runs together, those before a `restart` included.
     """
 
     def __init__(
         self,
-        problem: Problem | Family,
+        problem: Problem,
         rows: int = 1,
         *,
         budget: int | None = None,
@@ -66,8 +67,7 @@ class Oracle:
         self.on_failure = on_failure
         self.queries = np.zeros(rows, dtype=np.int64)
         self.failures = np.zeros(rows, dtype=np.int64)
-        size = problem.size if isinstance(problem, Family) else 1
-        self.instances = torch.arange(rows, device=problem.device) % size
+        self.instances = torch.arange(rows, device=problem.device) % problem.size
         self.total = 0
         # At most what any run has left: while a call fits in it, no run needs looking at.
         self._headroom = 0
@@ -158,15 +158,10 @@ class Oracle:
 
     def _evaluate(self, points: Tensor, rows: np.ndarray | None) -> Tensor:
         """Points (b, m, d) -> values (b, m), shape and type checked."""
-        problem, (b, m, d) = self.problem, points.shape
+        problem, (b, m) = self.problem, points.shape[:2]
         try:
-            if isinstance(problem, Family):
-                values = problem.fun(points, self.instances_of(rows))
-                expected: tuple[int, ...] = (b, m)
-            else:
-                values = problem.fun(points.reshape(b * m, d))
-                expected = (b * m,)
-        except (ObjectiveError, BudgetError):
+            values = problem.fun(points, self.instances_of(rows))
+        except ObjectiveError:
             raise
         except Exception as error:
             raise ObjectiveError(
@@ -178,13 +173,12 @@ class Oracle:
         if not isinstance(values, Tensor) or not values.is_floating_point():
             found = f"a {values.dtype} tensor" if isinstance(values, Tensor) else type(values).__name__
             raise ObjectiveError(f"f of problem '{problem.name}' must return a real torch tensor, got {found}.")
-        if values.shape != expected:
-            given = tuple(points.shape) if len(expected) == 2 else (b * m, d)
+        if values.shape != (b, m):
             raise ObjectiveError(
-                f"f of problem '{problem.name}' must return one value per point, shape {expected} for "
-                f"points {given}, got shape {tuple(values.shape)}."
+                f"f of problem '{problem.name}' must return one value per point, shape {(b, m)} for "
+                f"points {tuple(points.shape)}, got shape {tuple(values.shape)}."
             )
-        return values.detach().clone().view(b, m)  # f may reuse its memory, and may carry a graph
+        return values.detach().clone()  # f may reuse its memory, and may carry a graph
 
     def instances_of(self, rows: np.ndarray | None) -> Tensor:
         """The instances (b,) that these runs face; None for all runs."""

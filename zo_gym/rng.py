@@ -1,4 +1,4 @@
-"""Random numbers that belong to a row: every draw names its generators, one a row."""
+"""Random numbers per row: every draw names its generators, one per row."""
 
 from __future__ import annotations
 
@@ -6,16 +6,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Generators
+from zo_gym.problem import Generators
 
 
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator on `device`, seeded with `seed`."""
+    """Make a torch generator on `device`, seeded with `seed`."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
+def direction_generator(seed: int | None, device: torch.device | str = "cpu") -> torch.Generator:
+    """Make the generator of one run's directions; None takes fresh entropy.
+
+    Raises:
+        ValueError: The seed is negative or not an integer.
+    """
+    (entropy,) = seed_sequence(seed).generate_state(1, np.uint64)
+    return make_generator(int(entropy >> 1), device)
+
+
 def seed_sequence(seed: int | None) -> np.random.SeedSequence:
-    """Where a run's generators are seeded from; None for fresh entropy.
+    """Make the sequence that seeds a run's generators; None takes fresh entropy.
 
     Raises:
         ValueError: The seed is negative or not an integer.
@@ -26,7 +36,7 @@ def seed_sequence(seed: int | None) -> np.random.SeedSequence:
 
 
 def normal(generators: Generators, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """~ N(0, 1), shape (B, *shape), row b drawn from generators[b], in the dtype of `like` and on its device."""
+    """Draw from N(0, 1), shape (B, *shape), row b from generators[b], in the dtype of `like` and on its device."""
     if len(generators) == 1:
         return torch.randn((1, *shape), generator=generators[0], dtype=like.dtype, device=like.device)
     draws = [torch.randn(shape, generator=g, dtype=like.dtype, device=like.device) for g in generators]

@@ -1,22 +1,19 @@
-"""Objectives by name. A new one is a factory `(*, dtype, device, **options) -> Problem` and a line in `PROBLEMS`.
-
-Problems of one kind that are evaluated together are a factory of a `Family` and a line in `FAMILIES`.
-"""
+"""Problems by name. A new one is a factory `(*, dtype, device, **options) -> Problem` and a line in `PROBLEMS`."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from zo_gym.base import Family, Problem
-from zo_gym.problems import attack, bbob, classification, synthetic
+from zo_gym.problem import Problem
+from zo_gym.problems import bbob, classification, synthetic
+from zo_gym.problems.attack import attack
 from zo_gym.registry import lookup, reject_unknown
-
-T = TypeVar("T")
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "quadratic": synthetic.quadratic,
@@ -31,65 +28,60 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "heart_scale": partial(classification.libsvm, "heart_scale"),
     "german.numer_scale": partial(classification.libsvm, "german.numer_scale"),
     "a9a": partial(classification.libsvm, "a9a"),
-    "mnist_attack": partial(attack.attack_image, "mnist"),
-    "mnist_mlp_attack": partial(attack.attack_image, "mnist_mlp"),
-    "mnist_wide_attack": partial(attack.attack_image, "mnist_wide"),
-    "digits_attack": partial(attack.attack_image, "digits"),
-}
-
-FAMILIES: dict[str, Callable[..., Family]] = {
     "mnist_attack": partial(attack.attack, "mnist"),
     "mnist_mlp_attack": partial(attack.attack, "mnist_mlp"),
     "mnist_wide_attack": partial(attack.attack, "mnist_wide"),
     "digits_attack": partial(attack.attack, "digits"),
 }
 
+_INSTANCE = re.compile(r"(?P<name>.+)\[(?P<number>\d+)\]")
+
 
 def make_problem(
-    name: str, /, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", **options: Any
-) -> Problem:
-    """The problem registered as `name`.
-
-    Args:
-        name: A key of `PROBLEMS`.
-        dtype: Floating type of x and f. Finite differences need float64.
-        device: Where f is evaluated.
-        **options: The factory's own keywords, e.g. `dim` and `condition` of "quadratic".
-
-    Raises:
-        ValueError: Unknown name, or a bad option value.
-        TypeError: Unknown option, or dtype is not a floating torch.dtype.
-    """
-    factory = _checked(PROBLEMS, "problem", name, dtype, options)
-    return factory(dtype=dtype, device=device, **options)
-
-
-def make_family(
     name: str, /, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu", **options: Any
-) -> Family:
-    """The family registered as `name`.
+) -> Problem:
+    """Build the problem registered under a name.
 
     Args:
-        name: A key of `FAMILIES`.
-        dtype: Floating type of x and f; None for the family's own choice.
+        name: A key of `PROBLEMS`; "mnist_attack[3]" is instance 3 alone of "mnist_attack".
+        dtype: Floating type of x and f; None for the problem's own: float64, which finite differences need, or float32
+            for attacks.
         device: Where f is evaluated.
-        **options: The factory's own keywords, e.g. `split` and `size` of "mnist_attack".
+        **options: The factory's own keywords, e.g. `dim` and `condition` of "quadratic", `split` and `size` of
+            "mnist_attack".
 
     Raises:
-        ValueError: Unknown name, or a bad option value.
+        ValueError: Unknown name or instance, or a bad option value.
         TypeError: Unknown option, or dtype is not a floating torch.dtype.
     """
-    factory = _checked(FAMILIES, "family", name, dtype, options)
-    return factory(device=device, **options) if dtype is None else factory(dtype=dtype, device=device, **options)
+    factory, instance = find(name)
+    parameters = inspect.signature(factory).parameters.values()
+    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+        known = {parameter.name for parameter in parameters} - {"dtype", "device"}
+        reject_unknown(options, known, f"problem '{name}'")
+    if dtype is not None:
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"dtype must be a floating torch.dtype, got {dtype!r}. Use torch.float64 or torch.float32.")
+        options["dtype"] = dtype
+    problem = factory(device=device, **options)
+    return problem if instance is None else problem.instance(instance)
 
 
-def _checked(
-    table: dict[str, Callable[..., T]], kind: str, name: str, dtype: torch.dtype | None, options: dict[str, Any]
-) -> Callable[..., T]:
-    """The factory, once it is known to take these arguments."""
-    factory = lookup(table, name, kind)
-    known = set(inspect.signature(factory).parameters) - {"dtype", "device"}
-    reject_unknown(options, known, f"{kind} '{name}'")
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise TypeError(f"dtype must be a floating torch.dtype, got {dtype!r}. Use torch.float64 or torch.float32.")
-    return factory
+def has_splits(name: Any) -> bool:
+    """Tell whether this is the name of a problem of many instances, with the option `split` to train and test apart."""
+    if not isinstance(name, str):
+        return False
+    factory, instance = find(name)
+    return instance is None and isinstance(factory, partial) and factory.func is attack.attack
+
+
+def find(name: str) -> tuple[Callable[..., Problem], int | None]:
+    """Return the factory that a name means, and the instance that it names, if it names one.
+
+    Raises:
+        ValueError: Unknown name.
+        TypeError: The name is not a string.
+    """
+    if isinstance(name, str) and (parts := _INSTANCE.fullmatch(name)):
+        return lookup(PROBLEMS, parts["name"], "problem"), int(parts["number"])
+    return lookup(PROBLEMS, name, "problem"), None

@@ -15,9 +15,9 @@ import math
 import torch
 from torch import Tensor
 
-from zo_gym.base import Objective, Problem
+from zo_gym.batch_invariant import linear_map, norm, random_rotation, squared_norm
 from zo_gym.checks import check_at_least, check_integer
-from zo_gym.problems.linear import linear_map, norm, random_rotation, squared_norm
+from zo_gym.problem import Objective, Problem, single_problem
 from zo_gym.problems.synthetic import uniform_start
 
 Device = torch.device | str
@@ -115,7 +115,7 @@ def _rotated(
     seed = torch.Generator().manual_seed(check_integer("instance", instance, 0))
     optimum = uniform_start(d, seed, 4.0).to(device, dtype)
     rotation = linear_map(random_rotation(d, seed).to(device, dtype))
-    return Problem(
+    return single_problem(
         name=name,
         dim=d,
         fun=lambda x: value(rotation.apply(x - optimum)),

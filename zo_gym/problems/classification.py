@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Problem
+from zo_gym.batch_invariant import in_chunks, linear_map, squared_norm
 from zo_gym.datasets import load_breast_cancer, load_libsvm
-from zo_gym.problems.blackbox import random_start
-from zo_gym.problems.linear import in_chunks, linear_map, squared_norm
+from zo_gym.problem import Problem, single_problem
+from zo_gym.problems.user_function import random_start
 from zo_gym.registry import lookup
 
 NEGATIVE_LABEL = {"pm1": -1.0, "01": 0.0}
@@ -99,7 +99,7 @@ def classification(
         s = sigmoid(w)
         return product.adjoint((s - y) * s * (1.0 - s) * root_weight.square()).mul_(-2.0)
 
-    return Problem(
+    return single_problem(
         name=name,
         dim=d,
         fun=in_chunks(fun, len(y)),

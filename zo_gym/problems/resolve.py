@@ -1,34 +1,24 @@
-"""What a user may pass as `problem`: a name, a function, a `Problem` or a `Family`."""
+"""What a user may pass as `problem`: a name, a function, or a `Problem`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
-from zo_gym.base import Family, Problem
-from zo_gym.problems import FAMILIES, make_family, make_problem
-from zo_gym.problems.blackbox import from_callable, start_point
+from zo_gym.problem import Problem, with_starts
+from zo_gym.problems import make_problem
+from zo_gym.problems.user_function import from_callable, start_point
 
 
-def as_problem(
-    problem: str | Problem | Callable[[Any], Any],
-    *,
-    x0: Any = None,
-    dim: int | None = None,
-    batched: bool = False,
-    device: str | torch.device | None = None,
-    options: Mapping[str, Any] | None = None,
-    errors: Literal["raise", "nan"] = "raise",
-    executor: Executor | None = None,
-) -> Problem:
-    """The `Problem` that the user means.
+@dataclass(frozen=True)
+class ProblemArguments:
+    """What goes with a problem that a user passes.
 
-    Args:
-        problem: A key of `PROBLEMS`, a function, or a `Problem`.
+    Attributes:
         x0: Start (d,) instead of the problem's own; needed (or `dim`) for a function.
         dim: d; for a function without x0, or a registered problem that takes it.
         batched: For a function: f(X[m, d]) -> (m,).
@@ -36,23 +26,39 @@ def as_problem(
         options: Further keywords of a registered problem, e.g. {"labels": "01"}.
         errors: For a function: see `from_callable`.
         executor: For a function: see `from_callable`.
+    """
+
+    x0: Any = None
+    dim: int | None = None
+    batched: bool = False
+    device: str | torch.device | None = None
+    options: Mapping[str, Any] | None = None
+    errors: Literal["raise", "nan"] = "raise"
+    executor: Executor | None = None
+
+
+def as_problem(problem: str | Problem | Callable[[Any], Any], **arguments: Any) -> Problem:
+    """Return the `Problem` that the user means.
+
+    Args:
+        problem: A name that `make_problem` takes, a function, or a `Problem`.
+        **arguments: Those of `ProblemArguments`.
 
     Raises:
         TypeError, ValueError: An argument is not as described, or does not go with this kind of problem.
     """
-    if not isinstance(options, (Mapping, type(None))):
-        raise TypeError(f"problem_options must be a dict of keywords, got {options!r}.")
+    given = ProblemArguments(**arguments)
+    if not isinstance(given.options, (Mapping, type(None))):
+        raise TypeError(f"problem_options must be a dict of keywords, got {given.options!r}.")
     if callable(problem):
-        if options:
-            raise TypeError(f"problem_options are for registered problems; {problem!r} is a function. Bind them to it.")
-        return from_callable(problem, x0=x0, dim=dim, batched=batched, errors=errors, executor=executor)
-    if batched or executor is not None:
+        return _from_function(problem, given)
+    if given.batched or given.executor is not None:
         raise TypeError(f"batched= and executor= are for functions; problem {problem!r} needs neither.")
     if isinstance(problem, str):
-        keywords = dict(options or {}) if dim is None else {"dim": dim, **(options or {})}
-        found = make_problem(problem, device=_device(device), **keywords)
+        keywords = dict(given.options or {}) if given.dim is None else {"dim": given.dim, **(given.options or {})}
+        found = make_problem(problem, device=_device(given.device), **keywords)
     elif isinstance(problem, Problem):
-        if options or dim not in (None, problem.dim):
+        if given.options or given.dim not in (None, problem.dim):
             raise TypeError(
                 f"problem '{problem.name}' is complete (dim {problem.dim}): drop dim= and problem_options=."
             )
@@ -61,39 +67,38 @@ def as_problem(
         raise TypeError(
             f"problem must be a name, a function or a zo_gym.Problem, got {type(problem).__name__}: {problem!r:.80}."
         )
-    if x0 is None:
+    if given.x0 is None:
         return found
-    start = start_point(x0, found.dim).to(device=found.device, dtype=found.dtype)
-    return replace(found, initial=lambda generator: start.clone())
+    start = start_point(given.x0, found.dim).to(device=found.device, dtype=found.dtype)
+    return with_starts(found, start.expand(found.size, -1))
 
 
-def as_problem_or_family(
-    problem: str | Problem | Family | Callable[[Any], Any],
-    *,
-    x0: Any = None,
-    dim: int | None = None,
-    batched: bool = False,
-    device: str | torch.device | None = None,
-    options: Mapping[str, Any] | None = None,
-    errors: Literal["raise", "nan"] = "raise",
-) -> Problem | Family:
-    """`as_problem`, but a `Family` or the name of one means all its instances; with the option "image", that alone.
+def as_single_problem(problem: str | Problem | Callable[[Any], Any], **arguments: Any) -> Problem:
+    """Return the problem of size 1 that the user means; see `as_problem`.
 
     Raises:
-        TypeError, ValueError: As `as_problem`, or an argument does not go with a family.
+        TypeError, ValueError: As `as_problem`, or the problem has several instances.
     """
-    named = isinstance(problem, str) and problem in FAMILIES and "image" not in (options or {})
-    if not (named or isinstance(problem, Family)):
-        assert not isinstance(problem, Family)
-        return as_problem(problem, x0=x0, dim=dim, batched=batched, device=device, options=options, errors=errors)
-    for name, given in (("x0", x0 is not None), ("dim", dim is not None), ("batched", batched)):
-        if given:
-            raise TypeError(f"A family of problems has its own starts and dimension: drop {name}=.")
-    if isinstance(problem, Family):
-        if options:
-            raise TypeError(f"problem_options are for registered problems; family '{problem.name}' is complete.")
-        return problem
-    return make_family(str(problem), device=_device(device), **(options or {}))
+    found = as_problem(problem, **arguments)
+    if found.size > 1:
+        raise ValueError(
+            f"fun must be one objective, got '{found.name}' with {found.size} instances. Choose one of them, e.g. "
+            f"'{found.name}[0]', or zo_gym.make_problem('{found.name}').instance(0)."
+        )
+    return found
+
+
+def _from_function(function: Callable[[Any], Any], given: ProblemArguments) -> Problem:
+    if given.options:
+        raise TypeError(f"problem_options are for registered problems; {function!r} is a function. Bind them to it.")
+    return from_callable(
+        function,
+        x0=given.x0,
+        dim=given.dim,
+        batched=given.batched,
+        errors=given.errors,
+        executor=given.executor,
+    )
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zo_gym.base import Problem
+from zo_gym.batch_invariant import in_chunks, linear_map, random_rotation, squared_norm
 from zo_gym.checks import check_at_least, check_integer
-from zo_gym.problems.blackbox import random_start
-from zo_gym.problems.linear import in_chunks, linear_map, random_rotation, squared_norm
+from zo_gym.problem import Problem, single_problem
+from zo_gym.problems.user_function import random_start
 
 
 def quadratic(
@@ -44,7 +44,7 @@ def quadratic(
     root = (eigenvalues / 2).sqrt()[:, None] * random_rotation(d, generator)  # f = ||root (x - x*)||^2
     product = linear_map(root.to(device, dtype))
     centre = optimum.to(device, dtype)
-    return Problem(
+    return single_problem(
         name="quadratic",
         dim=d,
         fun=lambda x: squared_norm(product.apply(x - centre)),
@@ -81,7 +81,7 @@ def rosenbrock(*, dim: int = 10, dtype: torch.dtype = torch.float64, device: tor
         slope[:, 1:] += 200.0 * bend
         return slope
 
-    return Problem(
+    return single_problem(
         name="rosenbrock",
         dim=d,
         fun=fun,
@@ -131,7 +131,7 @@ def logistic(
     def gradient(w: Tensor) -> Tensor:  # (m, d) -> (m, d)
         return product.adjoint(torch.sigmoid(product.apply(w))).div_(n) + 2.0 * half_l2 * w
 
-    return Problem(
+    return single_problem(
         name="logistic",
         dim=d,
         fun=in_chunks(fun, n),

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from zo_gym.base import Generators, Sampler, State, Step
+from zo_gym.base import Sampler, State, Step
 from zo_gym.directions import unit
+from zo_gym.problem import Generators
 from zo_gym.rng import normal
 
 
@@ -35,6 +36,6 @@ def history() -> Sampler:
         return torch.cat([first.unsqueeze(1), u[:, 1:]], dim=1), last
 
     def observe(last: State, step: Step) -> State:
-        return step.unknown.clone()
+        return step.black_box_gradient.clone()
 
     return Sampler(torch.zeros_like, sample, observe)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from zo_gym.base import Generators, Sampler
+from zo_gym.base import Sampler
 from zo_gym.directions import unit
+from zo_gym.problem import Generators
 from zo_gym.rng import normal
 
 Draw = Callable[[Tensor, int, Generators], Tensor]

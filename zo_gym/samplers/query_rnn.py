@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zo_gym.base import Generators, Sampler, State, Step
+from zo_gym.base import Sampler, State, Step
+from zo_gym.meta.rnn import Memory, Weights, network_of, no_memory
+from zo_gym.problem import Generators
 from zo_gym.rng import normal
-from zo_gym.rnn import Memory, Weights, network_of, no_memory
 
 
 class QueryState(NamedTuple):

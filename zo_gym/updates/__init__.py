@@ -22,8 +22,8 @@ RULES: dict[str, Callable[..., UpdateRule]] = {
     "conditional": conditional,
     "diminishing": diminishing,
     "polyak": polyak,
-    "trust_region": trust_region,
-    "update_rnn": update_rnn,
+    "trust-region": trust_region,
+    "update-rnn": update_rnn,
 }
 
 __all__ = [

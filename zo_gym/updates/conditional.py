@@ -18,7 +18,7 @@ def conditional(learning_rate: float) -> UpdateRule:
     """The first 100 steps: x' = x + min(1, 1.5 s_k / |v - x|) (v - x); the others as `diminishing`, with the same s_k.
 
     v is the vertex: where the linear model of the unknown part, cut off at the least it can be, plus the known part is
-    least in the box (`zo_gym.base.Known.vertex`). It asks no more of a coordinate than its bounds allow, and leaves
+    least in the box (`zo_gym.composite.term.CompositeTerm.minimise_model`). It asks no more of a coordinate than its bounds allow, and leaves
     alone what is not worth its price, so with a good g few steps lead far. Where g is noise, so is v: subgradients do
     the rest. Without a known part that is taken exactly, it is `diminishing`.
 
@@ -35,10 +35,10 @@ def conditional(learning_rate: float) -> UpdateRule:
     def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         target, counted = later.propose(state, x, fx, estimate)
         first = state < FIRST
-        if estimate.vertex is None or not first.any():
+        if estimate.minimise_model is None or not first.any():
             return target, counted
         length = STRETCH * diminished(longest, state)
-        way = estimate.vertex(BEYOND * length * torch.linalg.vector_norm(estimate.gradient, dim=1)) - x
+        way = estimate.minimise_model(BEYOND * length * torch.linalg.vector_norm(estimate.gradient, dim=1)) - x
         distance = torch.linalg.vector_norm(way, dim=1).clamp_min(torch.finfo(x.dtype).tiny)
         share = (length / distance).clamp_max(1.0)
         goes = first & ~distance.isnan()

@@ -26,7 +26,7 @@ def sharpened(rule: UpdateRule, sharpness: float) -> UpdateRule:
     def aim(estimate: Estimate) -> Estimate:
         v = sharpen(estimate.gradient, p)
         slope = (estimate.gradient * v).sum(1)
-        return estimate._replace(gradient=slope.unsqueeze(1) * v, gain=slope.square(), field=None)
+        return estimate._replace(gradient=slope.unsqueeze(1) * v, gain=slope.square(), gradient_at=None)
 
     def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         return rule.propose(state, x, fx, aim(estimate))

@@ -56,7 +56,7 @@ def trust_region(learning_rate: float) -> UpdateRule:
         return Region(x.new_full((len(x), 1), first), x.new_zeros(len(x)), x.new_zeros(len(x)))
 
     def propose(region: Region, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
-        g, field = estimate.gradient, estimate.field
+        g, field = estimate.gradient, estimate.gradient_at
         if field is None:
             norm = torch.linalg.vector_norm(g, dim=1, keepdim=True)
             move = -region.radius * g / norm.clamp_min(torch.finfo(g.dtype).tiny)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from zo_gym.base import Estimate, State, UpdateRule
 from zo_gym.checks import check_positive
-from zo_gym.rnn import Weights, network_of, no_memory
+from zo_gym.meta.rnn import Weights, network_of, no_memory
 
 
 def update_rnn(learning_rate: float = 1.0, weights: Weights = None) -> UpdateRule:

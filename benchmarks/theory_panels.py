@@ -1,0 +1,160 @@
+"""What the figure of the estimators shows: which measured rows are a line of which panel, and how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.style import BLACK, GREEN, PURPLE, SKY
+from benchmarks.theory import Row
+from zo_gym.envs.render import BLUE, GREY, ORANGE, VERMILLION
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a panel: the rows with these values.
+
+    Attributes:
+        label: For the legend.
+        colour: Of line and markers.
+        marker: As matplotlib's.
+        estimator: Key of ESTIMATORS.
+        sampler: Key of SAMPLERS, or "-".
+        q: Directions; None for all.
+        s: Noise; None for all.
+        values: dtype of f's answers.
+        dashes: As matplotlib's linestyle.
+    """
+
+    label: str
+    colour: str
+    marker: str
+    estimator: str
+    sampler: str = "gaussian"
+    q: int | None = None
+    s: float | None = None
+    values: str = "float64"
+    dashes: str = "-"
+
+    def rows(self, rows: Sequence[Row], panel: str, quantity: str) -> list[Row]:
+        """Those of the panel's rows that it consists of."""
+        return [
+            row
+            for row in rows
+            if (row.panel, row.quantity) == (panel, quantity)
+            and (row.estimator, row.sampler, row.values) == (self.estimator, self.sampler, self.values)
+            and self.q in (None, row.q)
+            and self.s in (None, row.s)
+        ]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: `quantity` against the field `x` of its rows, both logarithmic."""
+
+    title: str
+    x: str
+    quantity: str
+    xlabel: str
+    ylabel: str
+    ylim: tuple[float, float]
+    legend: str
+    curves: tuple[Curve, ...]
+
+
+SHOWN = {
+    "directions": Panel(
+        "More directions (d = 16, μ → 0)",
+        "q",
+        "error",
+        "directions q",
+        "E|g - ∇f|² / |∇f|²",
+        (0.03, 60),
+        "lower left",
+        (
+            Curve("forward, Gaussian: (d + 1)/q", BLUE, "o", "forward"),
+            Curve("forward, sphere: (d - 1)/q", ORANGE, "s", "forward", "sphere"),
+            Curve("forward, Rademacher: (d - 1)/q", BLACK, "x", "forward", "rademacher", dashes="--"),
+            Curve("forward, random axes: d/q - 1", PURPLE, "^", "forward", "coordinate"),
+            Curve("span: 1 - q/d", VERMILLION, "D", "span"),
+        ),
+    ),
+    "cosine": Panel(
+        "Alignment in high dimension (μ → 0)",
+        "d",
+        "cosine",
+        "dimension d",
+        "mean cos(g, ∇f)",
+        (0.025, 1.05),
+        "lower left",
+        (
+            Curve("span, q = 20", VERMILLION, "D", "span", q=20),
+            Curve("forward, Gaussian, q = 20", BLUE, "o", "forward", q=20),
+            Curve("span = forward, q = 1", SKY, "v", "forward", q=1),
+        ),
+    ),
+    "bias": Panel(
+        "Bias: Hessian H, third derivatives t (d = 16)",
+        "mu",
+        "bias",
+        "smoothing μ",
+        "|E g - ∇f| / |∇f|",
+        (1e-7, 40),
+        "lower right",
+        (
+            Curve("forward, random axes: μ√d/2 |diag H|", PURPLE, "^", "forward", "coordinate"),
+            Curve("coordinate: μ/2 |diag H|", GREY, "P", "coordinate", "-"),
+            Curve("central, random axes: μ²d/6 |t|", PURPLE, "v", "central", "coordinate", dashes="--"),
+            Curve("central, Gaussian: μ²/2 |t|", GREEN, "s", "central"),
+            Curve("central, Rademacher: μ²/6 |t|", BLACK, "x", "central", "rademacher", dashes="--"),
+        ),
+    ),
+    "infinite": Panel(
+        "Is the variance infinite? (d = 16, q = 1)",
+        "mu",
+        "second",
+        "smoothing μ",
+        "E|g|² / |∇f|²",
+        (5, 3e10),
+        "upper right",
+        (
+            Curve("forward, s = 10⁻²: + 2s²d/μ²", BLACK, "D", "forward", s=1e-2),
+            Curve("central, s = 10⁻²: + s²d/(2μ²)", GREEN, "s", "central", s=1e-2),
+            Curve("forward, s = 10⁻⁴: + 2s²d/μ²", SKY, "v", "forward", s=1e-4),
+            Curve("forward, f ≈ 768 in float32: ∝ 1/μ", ORANGE, "x", "forward", s=0.0, values="float32"),
+            Curve("forward, no noise: d + 2, bounded", BLUE, "o", "forward", s=0.0),
+        ),
+    ),
+    "smoothing": Panel(
+        "The best μ (d = 16, q = 4)",
+        "mu",
+        "added",
+        "smoothing μ",
+        "error added by truncation and noise",
+        (3e-4, 3e5),
+        "upper center",
+        (
+            Curve("forward, s = 10⁻²", BLACK, "D", "forward", s=1e-2),
+            Curve("forward, s = 10⁻³", BLUE, "o", "forward", s=1e-3),
+            Curve("forward, s = 10⁻⁴", SKY, "v", "forward", s=1e-4),
+            Curve("coordinate, s = 10⁻³", GREY, "P", "coordinate", "-"),
+            Curve("central, s = 10⁻³", GREEN, "s", "central", s=1e-3),
+        ),
+    ),
+    "noise": Panel(
+        "Noise at μ = 0.03 (d = 16)",
+        "s",
+        "error",
+        "noise s",
+        "E|g - ∇f|² / |∇f|²",
+        (3e-3, 3e5),
+        "upper left",
+        (
+            Curve("coordinate, 16 queries: + 2s²d/μ²", GREY, "P", "coordinate", "-"),
+            Curve("span, q = 8, 8 queries: + 2s²q/μ²", VERMILLION, "D", "span"),
+            Curve("forward, q = 16, 16 queries: + 2s²d/(qμ²)", BLUE, "o", "forward"),
+            Curve("central, q = 8, 16 queries: + s²d/(2qμ²)", GREEN, "s", "central"),
+        ),
+    ),
+}
+"""Key of PANELS -> what is drawn of it. H is the Hessian, t the third derivatives; the rest is in the CSV."""

@@ -1,0 +1,51 @@
+"""Baselines: methods that own their loop. They are no sampler x estimator x rule, yet compete at the same queries.
+
+A baseline is handed a start and one function, `evaluate`, which is its only access to f, counts every point, and raises
+`BudgetError` for a call that no longer fits. All of them first evaluate x0, alone (1 query), so that a run is never
+worse than its start. The result is the best point that was ever evaluated; whoever supplies `evaluate` records it, as
+`minimize` does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zo_gym.baselines.cma_es import cma_es
+from zo_gym.baselines.l_bfgs_b import l_bfgs_b
+from zo_gym.baselines.protocol import Baseline, Evaluate
+from zo_gym.baselines.zo_svrg import zo_svrg
+from zo_gym.errors import BudgetError
+from zo_gym.registry import lookup, reject_unknown
+
+BASELINES: dict[str, Baseline] = {"zo-svrg": zo_svrg, "cma-es": cma_es, "l-bfgs-b": l_bfgs_b}
+
+
+def run_baseline(name: str, evaluate: Evaluate, x0: Tensor, generator: torch.Generator, **options: Any) -> bool:
+    """Run a baseline until it converges or its budget is spent.
+
+    Args:
+        name: A key of `BASELINES`.
+        evaluate: f, counted, see `Evaluate`. Any other exception it raises ends the run and reaches the caller.
+        x0: Start (d,).
+        generator: Of all random numbers of the run.
+        **options: The baseline's own.
+
+    Returns:
+        True if it converged, False if `evaluate` had no room for the next call.
+
+    Raises:
+        TypeError, ValueError: The name or an option is unknown or out of its range.
+        ImportError: The library behind the baseline is not installed.
+    """
+    baseline = lookup(BASELINES, name, "baseline")
+    known = [p.name for p in inspect.signature(baseline).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    reject_unknown(options, known, f"method '{name}'")
+    try:
+        baseline(evaluate, x0.detach().clone(), generator, **options)
+    except BudgetError:
+        return False
+    return True

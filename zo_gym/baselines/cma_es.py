@@ -1,0 +1,71 @@
+"""CMA-ES, by the library pycma."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.baselines.protocol import Evaluate
+from zo_gym.checks import check_flag, check_integer, check_positive
+
+
+def cma_es(
+    evaluate: Evaluate,
+    x0: Tensor,
+    generator: torch.Generator,
+    *,
+    sigma0: float = 0.3,
+    popsize: int | None = None,
+    diagonal: bool = False,
+) -> None:
+    """Covariance matrix adaptation, by pycma. Costs `popsize` queries a generation; O(d^2) memory, O(d) if diagonal.
+
+    pycma draws from `generator`, not from numpy's global state, prints nothing and writes no file. It stops by its
+    own criteria, above all when the population has contracted; it is then started anew at the best point so far with
+    the first sigma0 and popsize, so that the budget is always used.
+
+    Args:
+        evaluate: f, counted.
+        x0: Mean of the first population (d,).
+        generator: Of all normal variates.
+        sigma0: Standard deviation of the first population, in units of x.
+        popsize: Points a generation, >= 2; None for pycma's 4 + 3 log d.
+        diagonal: Adapt variances alone (Ros and Hansen 2008), which learns d times as fast: for budgets far below d^2.
+
+    Raises:
+        ImportError: pycma is not installed.
+        TypeError, ValueError: An option is out of its range.
+
+    Reference: Hansen (2016), "The CMA evolution strategy: a tutorial".
+    """
+    try:
+        import cma
+    except ImportError as error:
+        raise ImportError("Method 'cma-es' needs pycma. Install it: pip install 'zo-gym[baselines]'.") from error
+
+    def randn(*shape: int) -> np.ndarray:
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device).cpu().numpy()
+
+    # seed = NaN: leave numpy's global state alone. verbose <= -10: print nothing, read no signals file.
+    options: dict[str, Any] = {"randn": randn, "seed": math.nan, "verbose": -10, "verb_log": 0, "verb_disp": 0}
+    options |= {"maxiter": math.inf, "CMA_diagonal": check_flag("diagonal", diagonal)}
+    if popsize is not None:
+        options["popsize"] = check_integer("popsize", popsize, 2)
+    spread = check_positive("sigma0", sigma0)
+    best_x, best_f = x0, evaluate(x0[None])[0]
+    while True:
+        strategy = cma.CMAEvolutionStrategy(best_x.cpu().double().numpy(), spread, options)
+        stopped = False
+        while not stopped:
+            asked = strategy.ask()
+            points = torch.from_numpy(np.stack(asked)).to(x0)
+            values = evaluate(points)
+            least = int(values.argmin())
+            if values[least] < best_f:
+                best_x, best_f = points[least], values[least]
+            strategy.tell(asked, values.tolist())
+            stopped = bool(strategy.stop())

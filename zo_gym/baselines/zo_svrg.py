@@ -1,0 +1,76 @@
+"""ZO-SVRG: variance reduction by a snapshot of the gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zo_gym.baselines.protocol import Evaluate
+from zo_gym.checks import check_integer, check_positive
+from zo_gym.estimators import coordinate, forward
+from zo_gym.rng import normal
+from zo_gym.step import require_smoothing
+
+FEW = 100
+"""The most dimensions for which the snapshot goes through all axes unless told otherwise."""
+
+
+def zo_svrg(
+    evaluate: Evaluate,
+    x0: Tensor,
+    generator: torch.Generator,
+    *,
+    learning_rate: float | None = None,
+    num_directions: int = 10,
+    smoothing: float = 0.01,
+    epoch_length: int = 10,
+    snapshot_directions: int | None = None,
+) -> None:
+    """Variance reduction: v = g(x; U) - g(x~; U) + g~, x' = x - eta v, with the same directions U at both points.
+
+    An epoch takes the iterate as its snapshot x~, with an estimate g~ from many queries, and makes `epoch_length`
+    steps. Near x~ the noise of the two estimates along U cancels. In the first step, at x = x~, it does so entirely.
+
+    Deviation: the source averages over the n terms of a finite sum as well. A black box is a single term, so the
+    variance that is left to reduce is that of the directions.
+
+    Costs d (or `snapshot_directions`) queries an epoch, 2q + 1 a step.
+
+    Args:
+        evaluate: f, counted.
+        x0: Start (d,).
+        generator: Of the directions.
+        learning_rate: eta; None for 1 / d.
+        num_directions: q, ~ N(0, I).
+        smoothing: mu > 0.
+        epoch_length: Steps from one snapshot to the next.
+        snapshot_directions: Random directions of g~; None for all d axes if d <= 100 (g~ is then exact but for mu),
+            else 100 random directions.
+
+    Raises:
+        TypeError, ValueError: An option is out of its range.
+
+    Reference: Liu et al. (2018), "Zeroth-order stochastic variance reduction for nonconvex optimization", Algorithm 2.
+    """
+    d = len(x0)
+    eta = 1 / d if learning_rate is None else check_positive("learning_rate", learning_rate)
+    q, mu = check_integer("num_directions", num_directions, 1), require_smoothing(smoothing, x0.dtype)
+    length = check_integer("epoch_length", epoch_length, 1)
+    many = FEW if snapshot_directions is None else check_integer("snapshot_directions", snapshot_directions, 1)
+    axes = snapshot_directions is None and d <= FEW
+    x = x0[None]  # (1, d)
+    fx = evaluate(x)
+    while True:
+        anchor, f_anchor = x, fx
+        estimator = coordinate if axes else forward
+        u = x[:, None] if axes else normal([generator], (many, d), like=x)  # `coordinate` looks at no directions
+        values = evaluate(estimator.points(anchor, u, mu)[0])[None]
+        full = estimator.combine(values, f_anchor, u, mu).gradient
+        for _ in range(length):
+            u = normal([generator], (q, d), like=x)
+            points = torch.cat([forward.points(x, u, mu), forward.points(anchor, u, mu)], dim=1)  # (1, 2q, d)
+            values = evaluate(points[0])[None]
+            here = forward.combine(values[:, :q], fx, u, mu).gradient
+            there = forward.combine(values[:, q:], f_anchor, u, mu).gradient
+            x = x - eta * ((here - there) + full)
+            fx = evaluate(x)

@@ -1,0 +1,118 @@
+"""Matrix products whose row i has the same bits whatever the batch, and the sums and chunks that go with them.
+
+A row of a vector environment must equal the scalar environment exactly, so f(X)[i] must equal f(X[i:i+1])[0] bit for
+bit. On the CPU that rules out much of the obvious code:
+
+* BLAS sums in another order in the last (rows mod 4) rows, and where a row does not start on a cache line, so every
+  operand of a `LinearMap` is padded with zeros: rows to a multiple of 4, columns to whole lines;
+* sigmoid, softplus and fused multiply-adds round otherwise in a vector's tail than in its body; exp, log1p, sin and the
+  four operations do not;
+* a lone long row is summed in pieces, one a thread, but its 2-norm is not, so sums of non-negative terms are 2-norms
+  here; and the norm, too, depends on whether the row lies contiguous in memory.
+
+Nothing of this is promised on other devices.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from zo_gym.problem import Objective
+
+_BLAS_ROWS = 4
+_LINE = 16
+"""Elements of a cache line: 64 bytes of float32; two lines of float64."""
+_CHUNK_ELEMENTS = 2**20
+"""Elements of the largest temporary: 8 MiB of float64, which stays near the cache."""
+_SPARSE_DENSITY = 0.2
+"""Below this share of non-zeros the sparse product is the faster one."""
+
+
+class LinearMap(NamedTuple):
+    """A matrix A (n, d) as two batched functions; both return fresh memory that the caller may overwrite."""
+
+    apply: Objective
+    """w (m, d) -> A w (m, n), batch-invariant."""
+    adjoint: Objective
+    """r (m, n) -> A^T r (m, d)."""
+
+
+def linear_map(matrix: Tensor) -> LinearMap:
+    """A as a `LinearMap`, dense or sparse, whichever is quicker for its share of non-zeros."""
+    if torch.count_nonzero(matrix) < _SPARSE_DENSITY * matrix.numel():
+        rows, columns = _csr(matrix), _csr(matrix.T)
+        return LinearMap(lambda w: _sparse_product(rows, w), lambda r: _sparse_product(columns, r))
+    n, d = matrix.shape
+    forward, backward = padded(matrix.T.contiguous()), padded(matrix)
+    return LinearMap(lambda w: padded_product(w, forward)[:, :n], lambda r: padded_product(r, backward)[:, :d])
+
+
+def squared_norm(rows: Tensor) -> Tensor:
+    """(m, n) -> (m,): sum of squares, batch-invariant."""
+    return norm(rows).square_()
+
+
+def norm(rows: Tensor) -> Tensor:
+    """(m, n) -> (m,): Euclidean norm, batch-invariant."""
+    lengths: Tensor = torch.linalg.vector_norm(rows if rows.stride(-1) == 1 else rows.contiguous(), dim=-1)
+    return lengths
+
+
+def in_chunks(fun: Objective, width: int) -> Objective:
+    """`fun`, called on so few points at a time that a temporary (points, width) stays small."""
+    size = max(_BLAS_ROWS, _CHUNK_ELEMENTS // width // _BLAS_ROWS * _BLAS_ROWS)
+
+    def chunked(points: Tensor) -> Tensor:
+        if points.shape[0] <= size:
+            return fun(points)
+        return torch.cat([fun(part) for part in torch.split(points, size)])
+
+    return chunked
+
+
+def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
+    """An orthogonal matrix (dim, dim), float64, ~ Haar measure."""
+    q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
+    rotation: Tensor = (
+        q * r.diagonal().sign()
+    )  # the signs make the factorisation unique, hence Q uniform (Mezzadri 2007)
+    return rotation
+
+
+def padded(right: Tensor) -> Tensor:
+    """Copy the right factor (k, n) of products with zeros below and to the right, both to whole cache lines."""
+    return _pad(right, _LINE)
+
+
+def padded_product(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply (m, k) x (k, n) -> (m, n padded to whole lines), batch-invariant; `right` is what `padded` returned."""
+    product: Tensor = torch.mm(_pad(left, _BLAS_ROWS), right)
+    return product[: left.shape[0]]
+
+
+def _pad(matrix: Tensor, rows: int) -> Tensor:
+    """Copy a matrix with zeros below and to the right: a multiple of `rows` by a multiple of `_LINE`."""
+    copy: Tensor = pad(matrix, (0, -matrix.shape[1] % _LINE, 0, -matrix.shape[0] % rows))
+    return copy
+
+
+def _sparse_product(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """CSR (n, k) x (m, k) -> (m, n), contiguous."""
+    product: Tensor = torch.mm(matrix, vectors.T.contiguous())
+    return product.T.contiguous()
+
+
+def _csr(matrix: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says once that its CSR layout is in beta
+        csr = matrix.to_sparse_csr()
+        # 32-bit indices: MKL takes them as they are and would convert 64-bit ones at every product
+        narrow: Tensor = torch.sparse_csr_tensor(
+            csr.crow_indices().int(), csr.col_indices().int(), csr.values(), csr.shape, device=matrix.device
+        )
+        return narrow

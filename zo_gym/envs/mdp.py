@@ -1,0 +1,212 @@
+"""The paper's MDP (section 3) over B rows: initial state, transition, end; pure but for the oracle's counts.
+
+state x_k; action u_k, a perturbation; transition g = delta u (eq. 2), x_{k+1} = x_k - eta g; reward the decrease of f.
+`ZOSamplingEnv` is this with B = 1, `ZOSamplingVectorEnv` with B = num_envs; neither adds mathematics of its own.
+`zo_gym.envs.views` turns states into observations, rewards and infos.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.base import Iterate, RunState, State, Step
+from zo_gym.directions import cosine, unit
+from zo_gym.envs.spec import EnvSpec
+from zo_gym.oracle import Oracle
+from zo_gym.problem import Generators
+from zo_gym.step import observe, sample, start, step
+from zo_gym.tree import concatenate, put, take
+
+
+class MDPState(NamedTuple):
+    """Everything that B rows carry from step to step."""
+
+    run: RunState
+    """Where the rows are, and the memories of rule and sampler."""
+    estimate: Tensor
+    """g of the last step, (B, d); 0 at the start."""
+    move: Tensor
+    """x_k - x_{k-1}, (B, d); 0 at the start."""
+    gate: State
+    """The gate's state."""
+
+    @property
+    def iterate(self) -> Iterate:
+        """Return where the rows are."""
+        return self.run.iterate
+
+
+class Outcome(NamedTuple):
+    """What a transition revealed about B rows."""
+
+    direction: Tensor
+    """The unit direction that x moved along (up to sign), (B, d): u, or g / |g| behind a shut gate; with
+    direction="scaled" the action that means it."""
+    delta: Tensor
+    """The measured slope of f along `direction`, (B,)."""
+    rho: Tensor | None
+    """Eq. 3, (B,), NaN where the gate was open; None with gate "open"."""
+    black_box: tuple[Tensor, Tensor] | None = None
+    """The black-box part of f at x_k, (B,), and its slope along `direction`, (B,), NaN behind a shut gate; at no query.
+    None where the problem declares no composite term."""
+    cosine: Tensor | None = None
+    """cos(g, grad f(x_k)), (B,); None without diagnostics."""
+
+
+def initial(
+    spec: EnvSpec, oracle: Oracle, generators: Generators, rows: np.ndarray, instances: Sequence[int] | None = None
+) -> MDPState:
+    """Begin fresh episodes in these rows of the oracle (one generator each). Costs 1 query per row.
+
+    Each row's generator draws the instance that it faces where the problem has several, unless `instances` names one
+    per row.
+    """
+    problem = spec.problem
+    if instances is None:
+        several = problem.size > 1
+        instances = [
+            int(torch.randint(problem.size, (), generator=g, device=g.device)) if several else 0 for g in generators
+        ]
+    faced = torch.tensor(instances, device=problem.device)
+    oracle.restart(rows, generators, faced)
+    x = problem.initial(faced, generators)  # (b, d)
+    return _start(spec, x, oracle(x[:, None, :], rows)[:, 0])
+
+
+def blank(spec: EnvSpec, rows: int) -> MDPState:
+    """Make a state of the right shapes and types with zeros for x and f. Costs no queries."""
+    x = torch.zeros(rows, spec.problem.dim, dtype=spec.problem.dtype, device=spec.problem.device)
+    return _start(spec, x, x[:, 0])
+
+
+def _start(spec: EnvSpec, x: Tensor, fx: Tensor) -> MDPState:
+    zero = torch.zeros_like(x)
+    return MDPState(start(spec.policy_step, x, fx), zero, zero, spec.gate.init(x.shape[0], x.device))
+
+
+def transition(
+    spec: EnvSpec, oracle: Oracle, generators: Generators, state: MDPState, actions: Tensor
+) -> tuple[MDPState, Outcome]:
+    """Step every row.
+
+    Args:
+        spec: The resolved settings.
+        oracle: Counts the queries.
+        generators: One per row, for the random phase.
+        state: B rows.
+        actions: u before normalisation, (B, d), finite, in the problem's dtype and on its device.
+
+    Returns:
+        The next state and what the step revealed. Costs `policy_cost` queries where the gate is open, `random_cost`
+        where it is shut.
+    """
+    u = _direction_of(spec, state, actions)
+    if spec.settings.gate == "open":
+        return _follow(spec, oracle, state, u, None)
+    is_open = spec.gate.is_open(state.gate).cpu().numpy()
+    if is_open.all():
+        return _follow(spec, oracle, state, u, np.arange(len(u)))
+    if not is_open.any():
+        return _explore(spec, oracle, generators, state, u, np.arange(len(u)))
+    opened, shut = np.flatnonzero(is_open), np.flatnonzero(~is_open)
+    followed = _follow(spec, oracle, take(state, opened), take(u, opened), opened)
+    explored = _explore(spec, oracle, [generators[int(i)] for i in shut], take(state, shut), take(u, shut), shut)
+    order = np.argsort(np.concatenate([opened, shut]))  # back to the rows' own order
+    both = [concatenate(a, b) for a, b in zip(followed, explored, strict=True)]
+    return take(both[0], order), take(both[1], order)
+
+
+def _direction_of(spec: EnvSpec, state: MDPState, actions: Tensor) -> Tensor:
+    """Turn actions (B, d) into the directions that they mean, (B, d)."""
+    if spec.settings.direction == "raw":
+        return actions
+    if spec.settings.direction == "unit":
+        return unit(actions)
+    return math.sqrt(actions.shape[1]) * unit(_scale(spec, state) * actions)
+
+
+def _scale(spec: EnvSpec, state: MDPState) -> Tensor:
+    """Return the sampler's scales at x, (B, d)."""
+    assert spec.sampler.scale is not None  # resolve() saw to it
+    return spec.sampler.scale(state.run.sampler, state.iterate.x)
+
+
+def _follow(
+    spec: EnvSpec, oracle: Oracle, state: MDPState, u: Tensor, rows: np.ndarray | None
+) -> tuple[MDPState, Outcome]:
+    """Move along the policy's direction (eq. 2; Algorithm 2, lines 8, 9 and 13)."""
+    s = spec.settings
+    done = step(oracle, spec.policy_step, state.run, u.unsqueeze(1), s.smoothing, reevaluate=s.reevaluate, rows=rows)
+    slope = done.estimate.slopes.squeeze(1)
+    rho = None if s.gate == "open" else torch.full_like(slope, math.nan)
+    part = _black_box_part(spec, oracle.instances_of(rows), state.iterate, u, slope)
+    return _close(spec, oracle, rows, state, done, Outcome(u, slope, rho, part))
+
+
+def _explore(
+    spec: EnvSpec, oracle: Oracle, generators: Generators, state: MDPState, u: Tensor, rows: np.ndarray
+) -> tuple[MDPState, Outcome]:
+    """Move along a random estimate and compare the policy's with it (eq. 1 and 3; Algorithm 2, lines 4-9 and 11)."""
+    s = spec.settings
+    directions, run = sample(spec.random_step, state.run, generators)
+    state = state._replace(run=run)
+    done = step(oracle, spec.random_step, run, directions, s.smoothing, probe=u, reevaluate=s.reevaluate, rows=rows)
+    g, probe_slope = done.estimate.gradient, done.probe_slope
+    assert probe_slope is not None
+    rho = cosine(g, probe_slope[:, None] * u)  # (eq. 3)
+    norm = torch.linalg.vector_norm(g, dim=-1).clamp_min(torch.finfo(g.dtype).tiny)
+    part = _black_box_part(spec, oracle.instances_of(rows), state.iterate, done.directions[:, 0], None)
+    return _close(spec, oracle, rows, state, done, Outcome(unit(g), done.estimate.gain / norm, rho, part))
+
+
+def _close(
+    spec: EnvSpec, oracle: Oracle, rows: np.ndarray | None, state: MDPState, done: Step, outcome: Outcome
+) -> tuple[MDPState, Outcome]:
+    """Return the state after a step, and its outcome with what only the whole step tells."""
+    g, x = done.estimate.gradient, state.iterate.x
+    gate = state.gate if outcome.rho is None else spec.gate.update(state.gate, outcome.rho)
+    if spec.settings.direction == "scaled":  # as an action: what the scales would turn into this direction
+        scale = _scale(spec, state).clamp_min(torch.finfo(x.dtype).tiny)
+        outcome = outcome._replace(direction=unit(outcome.direction / scale))
+    if spec.settings.diagnostics:
+        assert spec.problem.gradient is not None  # resolve() saw to it
+        outcome = outcome._replace(cosine=cosine(g, spec.problem.gradient(x, oracle.instances_of(rows))))
+    return MDPState(observe(spec.random_step, state.run, done), g, done.move, gate), outcome
+
+
+def _black_box_part(
+    spec: EnvSpec, instances: Tensor, at: Iterate, u: Tensor, slope: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    """Subtract the composite term from f(x) and from the slope (B,) measured along u (B, d); (B,) each."""
+    if spec.problem.composite is None:
+        return None
+    mu = spec.settings.smoothing
+    term = spec.problem.composite.value(torch.stack([at.x, at.x + mu * u], dim=1), instances)  # (B, 2)
+    rest = at.fx - term[:, 0]
+    return rest, torch.full_like(rest, math.nan) if slope is None else slope - (term[:, 1] - term[:, 0]) / mu
+
+
+def restart(spec: EnvSpec, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:
+    """Return the state with fresh episodes in these rows (one generator each). Costs 1 query per fresh row."""
+    return put(state, rows, initial(spec, oracle, generators, rows))
+
+
+def terminated(spec: EnvSpec, state: MDPState) -> np.ndarray:
+    """Tell which rows reached the target, (B,) bool."""
+    if spec.settings.target is None:
+        return np.zeros(state.estimate.shape[0], dtype=bool)
+    return (state.iterate.fx <= spec.settings.target).cpu().numpy()
+
+
+def truncated(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:
+    """Tell which rows' budgets do not hold one more step, (B,) bool."""
+    if spec.settings.gate == "open":
+        return ~oracle.fits(spec.policy_cost)
+    is_open = spec.gate.is_open(state.gate).cpu().numpy()
+    return ~oracle.fits(np.where(is_open, spec.policy_cost, spec.random_cost))

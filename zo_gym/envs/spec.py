@@ -1,0 +1,141 @@
+"""What `gym.make("ZOSampling-v0", ...)` takes, checked and turned into parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+
+from zo_gym.base import Gate, Method, Sampler, UpdateRule
+from zo_gym.checks import check_flag, check_integer, check_number
+from zo_gym.estimators import forward
+from zo_gym.gate import GATES
+from zo_gym.oracle import OnFailure, Oracle
+from zo_gym.problem import Problem
+from zo_gym.problems.resolve import as_problem
+from zo_gym.registry import is_learned, lookup, reject_unknown
+from zo_gym.samplers import SAMPLERS
+from zo_gym.step import cost, require_budget, require_smoothing
+from zo_gym.updates import RULES
+
+Observation = Literal["x", "history", "context"]
+Reward = Literal["decrease", "paper", "relative", "log"]
+Direction = Literal["unit", "raw", "scaled"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `gym.make("ZOSampling-v0", ...)` takes; `ZOSamplingEnv` explains each."""
+
+    problem: str | Problem | Callable[[Any], Any] = "breast_cancer"
+    x0: Any = None
+    dim: int | None = None
+    batched: bool = False
+    problem_options: Mapping[str, Any] | None = None
+    device: str | torch.device | None = None
+    observation: Observation = "x"
+    reward: Reward = "decrease"
+    smoothing: float = 0.01
+    learning_rate: float = 1.0
+    update: str | UpdateRule = "sgd"
+    direction: Direction = "unit"
+    budget: int = 5000
+    target: float | None = None
+    noise_std: float = 0.0
+    reevaluate: bool = False
+    on_failure: OnFailure = "raise"
+    gate: str = "open"
+    gate_threshold: float = 0.5
+    num_directions: int = 20
+    sampler: str | Sampler = "gaussian"
+    diagnostics: bool = False
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """The settings, resolved and checked."""
+
+    settings: Settings
+    problem: Problem
+    gate: Gate
+    sampler: Sampler
+    policy_step: Method
+    """The step along the action (eq. 2): forward difference, q = 1."""
+    random_step: Method
+    """The step behind a shut gate (eq. 1): forward differences along q directions of the sampler."""
+    policy_cost: int
+    """Queries of a step that follows the action: 2 (+ 1 with `reevaluate`)."""
+    random_cost: int
+    """Queries of a step behind a shut gate: q + 2 (+ 1 with `reevaluate`), the action's probe among them."""
+
+    @property
+    def observation_dim(self) -> int:
+        """Length of one observation."""
+        d = self.problem.dim
+        if self.settings.observation == "context":
+            assert self.problem.context is not None  # resolve() saw to it
+            return d + self.problem.context.shape[-1]
+        return d if self.settings.observation == "x" else 3 * d + 1
+
+
+def resolve(**options: Any) -> EnvSpec:
+    """Settings by keyword, checked, with names turned into things.
+
+    Raises:
+        TypeError, ValueError: A keyword is unknown or its value not as described.
+    """
+    reject_unknown(options, [f.name for f in fields(Settings)], "ZOSampling-v0")
+    s = Settings(**options)
+    errors: Literal["raise", "nan"] = "raise" if s.on_failure == "raise" else "nan"
+    problem = as_problem(
+        s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
+    )
+    for name, value, known in (
+        ("observation", s.observation, get_args(Observation)),
+        ("reward", s.reward, get_args(Reward)),
+        ("direction", s.direction, get_args(Direction)),
+    ):
+        lookup(dict.fromkeys(known), value, name)
+    if s.observation == "context" and problem.context is None:
+        raise ValueError(
+            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
+        )
+    if s.target is not None:
+        check_number("target", s.target)
+    check_number("gate_threshold", s.gate_threshold)
+    for name in ("batched", "reevaluate", "diagnostics"):
+        check_flag(name, getattr(s, name))
+    require_smoothing(s.smoothing, problem.dtype)
+    q = check_integer("num_directions", s.num_directions, 1)
+    for name, table, part in (("update", RULES, s.update), ("sampler", SAMPLERS, s.sampler)):
+        if is_learned(table, part):
+            raise ValueError(
+                f"{name} '{part}' is of no use untrained, got its name alone. Pass {name}=zo_gym.{name}s.{part}("
+                "weights=FILE), FILE from python -m zo_gym.meta.train."
+            )
+    if s.diagnostics and problem.gradient is None:
+        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
+    rule = s.update if isinstance(s.update, UpdateRule) else lookup(RULES, s.update, "update")(s.learning_rate)
+    gate = lookup(GATES, s.gate, "gate")(s.gate_threshold, problem.dim, q)
+    sampler = s.sampler if isinstance(s.sampler, Sampler) else lookup(SAMPLERS, s.sampler, "sampler")()
+    policy_step, random_step = Method(sampler, forward, rule, 1), Method(sampler, forward, rule, q)
+    policy_cost = cost(policy_step, 1, problem.dim, reevaluate=s.reevaluate)
+    random_cost = cost(random_step, q, problem.dim, probe=True, reevaluate=s.reevaluate)
+    require_budget(s.budget, policy_cost if s.gate == "open" else random_cost, s.on_failure)
+    if s.direction == "scaled" and sampler.scale is None:
+        raise ValueError(
+            f"direction='scaled' needs a sampler with learned scales, got {s.sampler!r}. Pass "
+            "sampler=zo_gym.samplers.query_rnn(weights=FILE)."
+        )
+    return EnvSpec(s, problem, gate, sampler, policy_step, random_step, policy_cost, random_cost)
+
+
+def make_oracle(spec: EnvSpec, rows: int) -> Oracle:
+    """An oracle for `rows` runs under the settings' budget, noise and failure policy."""
+    s = spec.settings
+    generators = [torch.Generator(device=spec.problem.device)] * rows
+    return Oracle(
+        spec.problem, rows, budget=s.budget, noise_std=s.noise_std, generators=generators, on_failure=s.on_failure
+    )

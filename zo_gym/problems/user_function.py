@@ -1,0 +1,151 @@
+"""Any Python function as a `Problem`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.checks import check_integer
+from zo_gym.errors import ObjectiveError
+from zo_gym.problem import Problem, single_problem
+
+
+def start_point(x0: Any, dim: int | None = None) -> Tensor:
+    """x0 as a one-dimensional floating tensor of its own, dtype and device following x0 (float64 where x0 has none).
+
+    Raises:
+        TypeError: x0 is not numeric, or complex.
+        ValueError: x0 is not of shape (d,) with d = `dim` >= 1, or not finite.
+    """
+    try:
+        x = x0.detach().clone() if isinstance(x0, Tensor) else torch.from_numpy(np.array(x0))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"x0 must be a list, array or tensor of numbers, got {x0!r}.") from error
+    if x.is_complex() or x.dtype == torch.bool:
+        raise TypeError(f"x0 must hold real numbers, got dtype {x.dtype}.")
+    if not x.is_floating_point():
+        x = x.to(torch.float64)
+    if x.ndim != 1 or len(x) == 0 or (dim is not None and len(x) != dim):
+        wanted = "(d,)" if dim is None else f"({dim},)"
+        raise ValueError(f"x0 must have shape {wanted} with d >= 1, got shape {tuple(x.shape)}. Flatten it first.")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"x0 must be finite, got {np.array2string(x.cpu().numpy(), precision=4, threshold=6)}.")
+    return x
+
+
+def from_callable(
+    fun: Callable[[Any], Any],
+    *,
+    x0: Any = None,
+    dim: int | None = None,
+    batched: bool = False,
+    errors: Literal["raise", "nan"] = "raise",
+    executor: Executor | None = None,
+) -> Problem:
+    """Wrap a user's function.
+
+    Args:
+        fun: f(x) with x (d,), or with `batched` f(X) with X (m, d) -> (m,). It gets tensors if x0 is a tensor and
+            numpy arrays otherwise, each time fresh copies.
+        x0: Start (d,). Without it, starts are drawn ~ N(0, I) / sqrt(d), float64.
+        dim: d, needed where there is no x0.
+        batched: f takes all points of a step at once.
+        errors: What an exception inside a pointwise f means: "raise" passes it on, "nan" makes it a failed value
+            (with a warning) that the oracle's `on_failure` deals with.
+        executor: Evaluates a pointwise f at many points in parallel; the caller shuts it down.
+
+    Raises:
+        TypeError, ValueError: An argument is not as described.
+    """
+    if x0 is None and dim is None:
+        raise ValueError(
+            "problem is a function, so its start is needed: pass x0=, a list or array of d numbers "
+            "(gym.make also takes dim=)."
+        )
+    count = None if dim is None else check_integer("dim", dim, 1)
+    if batched and executor is not None:
+        raise ValueError("executor= runs a pointwise f in parallel; a batched f gets all points at once. Drop one.")
+    start = None if x0 is None else start_point(x0, count)
+    tensors = isinstance(x0, Tensor)
+    evaluate = _batched(fun, tensors) if batched else _pointwise(fun, tensors, errors, executor)
+    name = getattr(fun, "__name__", type(fun).__name__)
+    if start is not None:
+        return single_problem(
+            name, len(start), evaluate, lambda generator: start.clone(), dtype=start.dtype, device=start.device
+        )
+    assert count is not None
+    return single_problem(name, count, evaluate, lambda generator: random_start(count, generator))
+
+
+def random_start(dim: int, generator: torch.Generator) -> Tensor:
+    """~ N(0, I) / sqrt(d), shape (d,)."""
+    return torch.randn(dim, generator=generator, dtype=torch.float64, device=generator.device) / math.sqrt(dim)
+
+
+def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Tensor]:
+    def evaluate(points: Tensor) -> Tensor:
+        values = fun(points.clone() if tensors else points.cpu().numpy().copy())
+        values = values if isinstance(values, Tensor) else torch.from_numpy(_real(values, "f(X)"))
+        if values.is_complex():
+            raise ObjectiveError(f"f(X) must return real numbers, got {values.dtype}.")
+        if values.shape != points.shape[:1]:
+            raise ObjectiveError(
+                f"A batched f(X) must return one value per row, shape ({len(points)},) for X {tuple(points.shape)}, "
+                f"got shape {tuple(values.shape)}. If f takes one point at a time, pass batched=False."
+            )
+        return values.detach().to(points)
+
+    return evaluate
+
+
+def _pointwise(
+    fun: Callable[[Any], Any], tensors: bool, errors: Literal["raise", "nan"], executor: Executor | None
+) -> Callable[[Tensor], Tensor]:
+    def evaluate(points: Tensor) -> Tensor:
+        arguments = list(points.clone() if tensors else points.cpu().numpy().copy())
+        calls: list[Callable[[], Any]]
+        if executor is None:
+            calls = [lambda x=x: fun(x) for x in arguments]  # type: ignore[misc]
+        else:
+            calls = [executor.submit(fun, x).result for x in arguments]
+        return torch.tensor([attempt(call) for call in calls], dtype=points.dtype, device=points.device)
+
+    def attempt(call: Callable[[], Any]) -> float:
+        try:
+            return _scalar(call())
+        except ObjectiveError:
+            raise
+        except Exception as error:
+            if errors == "raise":
+                raise
+            warnings.warn(f"f raised {type(error).__name__}: {error}. It counts as NaN.", RuntimeWarning, stacklevel=2)
+            return math.nan
+
+    return evaluate
+
+
+def _scalar(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    array = _real(value, "f(x)")
+    if array.size != 1:
+        raise ObjectiveError(
+            f"f(x) must return one number, got shape {array.shape}. If f takes all points at once, pass batched=True."
+        )
+    return float(array.reshape(()))
+
+
+def _real(value: Any, what: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ObjectiveError(f"{what} must return real numbers, got {type(value).__name__}: {value!r:.80}.")
+    return array

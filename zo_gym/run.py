@@ -1,0 +1,194 @@
+"""Algorithm 1 over B rows at once: the same method from B starts, or on B instances, one batched evaluation a round.
+
+`ask_run` is the driver of every method: it repeats `zo_gym.step.ask_step` and leaves the oracle out. `run` answers it from
+an oracle, which is what `minimize` and the benchmarks do; `zo_gym.Optimizer` hands its questions to the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zo_gym.base import Iterate, Method, RunState
+from zo_gym.composite.term import RowTerm
+from zo_gym.oracle import Oracle
+from zo_gym.problem import Generators
+from zo_gym.step import ask_step, cost, num_directions, observe, sample, start
+from zo_gym.tree import concatenate, put, take
+
+
+class Question(NamedTuple):
+    """Points to evaluate."""
+
+    points: Tensor
+    """(b, m, d)."""
+    rows: np.ndarray | None
+    """Which of the B runs ask, int64 (b,); None where all of them do, in order."""
+
+
+class Moment(NamedTuple):
+    """B runs after the start or after a step."""
+
+    iterate: Iterate
+    """Where the runs are now."""
+    before: Tensor
+    """x before the step, (B, d), where its estimate was made; the start itself at the start."""
+    gradient: Tensor | None
+    """The step's estimate g, (B, d), 0 in a row whose budget did not hold the step. None at the start."""
+
+
+class _Advanced(NamedTuple):
+    """Rows after a step, or as they were where they made none."""
+
+    state: RunState
+    gradient: Tensor
+
+
+Conversation = Generator["Question | Moment", Tensor | None, None]
+"""Yields questions, each of which is sent its values (b, m), and moments, which are sent nothing."""
+
+
+def ask_run(
+    method: Method,
+    x: Tensor,
+    generators: Generators,
+    smoothing: float,
+    *,
+    reevaluate: bool = False,
+    term: Callable[[np.ndarray | None], RowTerm] | None = None,
+    fits: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Conversation:
+    """Run a method on every row, as a conversation.
+
+    Args:
+        method: What `zo_gym.methods.build` returns.
+        x: Starts (B, d).
+        generators: One per row, for its directions.
+        smoothing: mu > 0.
+        reevaluate: Query f(x) again in each step, for noisy f.
+        term: Makes the composite term of the rows with these indices (None: all), to be taken exactly; see `ask_step`.
+        fits: Tells which rows' budgets hold steps of these costs, int64 (B,) -> (B,) bool. A row whose budget does not
+            hold its step makes none; the run ends when no row's does. None: no budget, the run never ends.
+
+    Yields:
+        The question for f at the starts and the moment after it; then for each step its questions and its moment.
+    """
+    d = x.shape[1]
+    state = start(method, x, (yield from _answered(Question(x[:, None, :], None)))[:, 0])
+    yield Moment(state.iterate, x, None)
+    while True:
+        counts = num_directions(method, state)
+        costs = np.array([cost(method, int(q), d, reevaluate=reevaluate) for q in counts])
+        able = np.ones(len(x), dtype=bool) if fits is None else fits(costs)
+        if not able.any():
+            return
+        directions, state = sample(method, state, generators)
+
+        def advance(
+            now: RunState, directions: Tensor, rows: np.ndarray | None, asking: np.ndarray | None = None
+        ) -> Generator[Question | Moment, Tensor | None, _Advanced]:
+            """Step the rows that `now` holds; ask f for those named `asking` alone, if any are."""
+            here = None if term is None else term(rows)
+            questions = ask_step(method, now, directions, smoothing, reevaluate=reevaluate, term=here)
+            points = next(questions)
+            while True:
+                try:
+                    points = questions.send((yield from _values(points, rows, asking)))
+                except StopIteration as finished:
+                    return _Advanced(observe(method, now, finished.value), finished.value.estimate.gradient)
+
+        before = state.iterate.x
+        if able.all() and (counts == counts[0]).all():
+            state, gradient = yield from advance(state, directions[:, : int(counts[0])], None)
+        else:
+            state, gradient = yield from _advance_in_groups(advance, state, directions, counts, able)
+        yield Moment(state.iterate, before, gradient)
+
+
+def _advance_in_groups(
+    advance: Callable[..., Generator[Question | Moment, Tensor | None, _Advanced]],
+    state: RunState,
+    directions: Tensor,
+    counts: np.ndarray,
+    able: np.ndarray,
+) -> Generator[Question | Moment, Tensor | None, _Advanced]:
+    """Step the able rows, those that probe equally many directions as one batch; the others stay as they are."""
+    now = _Advanced(state, torch.zeros_like(state.iterate.x))
+    then, others, parts = now, list[np.ndarray](), list[_Advanced]()
+    for q in np.unique(counts[able]):
+        rows = np.flatnonzero(able & (counts == q))
+        if 2 * len(rows) > len(counts):  # carrying the other rows along is quicker than copying what these remember
+            then = yield from advance(state, directions[:, : int(q)], None, rows)
+        else:
+            others.append(rows)
+            parts.append((yield from advance(take(state, rows), take(directions, rows)[:, : int(q)], rows)))
+    if not able.all():
+        others.append(np.flatnonzero(~able))
+        parts.append(take(now, others[-1]))
+    if others:
+        then = put(then, np.concatenate(others), reduce(concatenate, parts))
+    return then
+
+
+def _answered(question: Question) -> Generator[Question | Moment, Tensor | None, Tensor]:
+    values = yield question
+    assert values is not None  # the protocol: a question is sent its values
+    return values
+
+
+def _values(
+    points: Tensor, rows: np.ndarray | None, asking: np.ndarray | None
+) -> Generator[Question | Moment, Tensor | None, Tensor]:
+    """Ask for the values (B, m) at points (B, m, d); rows that are not asking get 0."""
+    if asking is None:
+        return (yield from _answered(Question(points, rows)))
+    index = torch.from_numpy(asking).to(points.device)
+    values = yield from _answered(Question(points[index], asking))
+    return values.new_zeros(points.shape[:2]).index_copy(0, index, values)
+
+
+def run(
+    oracle: Oracle,
+    method: Method,
+    x: Tensor,
+    generators: Generators,
+    *,
+    smoothing: float = 0.01,
+    composite: bool = False,
+    reevaluate: bool = False,
+) -> Iterator[Moment]:
+    """Run a method on every row of an oracle until no row's budget holds a further step.
+
+    Args:
+        oracle: Answers and counts; B rows. `oracle.queries` holds what each row has spent when a moment is yielded.
+        method: What `zo_gym.methods.build` returns.
+        x: Starts (B, d).
+        generators: One per row, for its directions.
+        smoothing: mu > 0.
+        composite: Take the problem's composite term exactly; see `zo_gym.step.ask_step`.
+        reevaluate: Query f(x) again in each step, for noisy f.
+
+    Yields:
+        The moment after the start (1 query a row) and after every step (`zo_gym.step.cost` queries a row).
+
+    Raises:
+        ObjectiveError: f failed.
+    """
+    declared = oracle.problem.composite if composite else None
+    term = None if declared is None else lambda rows: declared.for_rows(oracle.instances_of(rows))
+    conversation = ask_run(method, x, generators, smoothing, reevaluate=reevaluate, term=term, fits=oracle.fits)
+    item = next(conversation)
+    while True:
+        try:
+            if isinstance(item, Question):
+                item = conversation.send(oracle(*item))
+            else:
+                yield item
+                item = next(conversation)
+        except StopIteration:
+            return

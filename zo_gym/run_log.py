@@ -1,0 +1,89 @@
+"""What `minimize` keeps of one run, and the rules by which the user ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from zo_gym.errors import ObjectiveError
+from zo_gym.oracle import Oracle
+from zo_gym.result import History, Progress, Result
+
+
+class RunLog:
+    """Keeps what one run has found, and tells when it should stop.
+
+    Args:
+        oracle: Of one row; counts the queries.
+        target: f that ends the run.
+        callback: The user's, see `minimize`.
+        as_numpy: Points go out as numpy arrays.
+
+    Attributes:
+        uses_last: The result is the last iterate, not the best one.
+    """
+
+    def __init__(
+        self, oracle: Oracle, target: float | None, callback: Callable[[Progress], Any] | None, as_numpy: bool
+    ) -> None:
+        self.oracle = oracle
+        self.uses_last = False
+        self._target, self._callback, self._as_numpy = target, callback, as_numpy
+        self._history = History()
+        self._best: tuple[Tensor, float] | None = None
+        self._last: tuple[Tensor, float] | None = None
+
+    def add(self, x: Tensor, fun: float, best_x: Tensor, best_f: float) -> str:
+        """Note where the run is, points (d,); return why it should stop here, or nothing."""
+        self._last, self._best = (x, fun), (best_x, best_f)
+        self._history.add(int(self.oracle.queries[0]), fun, best_f)
+        if self._callback is not None and len(self._history) > 1 and self._asks_to_stop():
+            return "Stopped by the callback."
+        return "" if self._target is None or best_f > self._target else f"Target reached: f <= {self._target}."
+
+    def _asks_to_stop(self) -> bool:
+        assert self._callback is not None
+        assert self._best is not None
+        x, fun = self._best
+        try:
+            answer = self._callback(Progress(self._export(x), fun, self.nfev, len(self._history) - 1))
+        except StopIteration:
+            return True
+        flag = np.asarray(answer.cpu() if isinstance(answer, Tensor) else answer)
+        return flag.dtype == np.bool_ and flag.size == 1 and bool(flag)
+
+    @property
+    def nfev(self) -> int:
+        """Return the number of queries spent."""
+        return int(self.oracle.queries[0])
+
+    @property
+    def best(self) -> tuple[Tensor, float] | None:
+        """Return the best point (d,) and f there; None before f(x0) is known."""
+        return self._best
+
+    def _export(self, x: Tensor) -> Any:
+        return x.cpu().numpy().copy() if self._as_numpy else x.clone()
+
+    def result(self, success: bool, message: str) -> Result:
+        """Return the run so far."""
+        found = self._last if self.uses_last else self._best
+        assert found is not None
+        nit = len(self._history) - 1
+        return Result(self._export(found[0]), found[1], self.nfev, nit, success, message, self._history.trace())
+
+    def guard(self, go: Callable[[], Result]) -> Result:
+        """Call `go` such that a failure of f or Ctrl-C keeps what was found."""
+        try:
+            return go()
+        except ObjectiveError as error:
+            if self._best is not None:
+                error.result = self.result(False, str(error))
+            raise
+        except KeyboardInterrupt:
+            if self._best is None:
+                raise
+            return self.result(False, f"Interrupted after {self.nfev} queries; this is the best so far.")
