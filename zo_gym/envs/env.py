@@ -12,7 +12,7 @@ from gymnasium.utils import EzPickle
 
 from zo_gym.envs import mdp, views
 from zo_gym.envs.mdp import MDPState, Outcome
-from zo_gym.envs.scene import Scene
+from zo_gym.envs.render.recorder import EpisodeRecorder
 from zo_gym.envs.spec import EnvSpec, make_oracle, resolve
 from zo_gym.registry import lookup
 from zo_gym.rng import make_generator
@@ -127,7 +127,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         self.observation_space, self.action_space = spaces_of(self.config)
         self.render_mode = render_mode
         self.oracle = make_oracle(self.config, 1)
-        self._scene = None if render_mode is None else Scene(self.config.settings.target)
+        self._recorder = None if render_mode is None else EpisodeRecorder(self.config.settings.target)
         self._state: MDPState | None = None
         self._generators: list[torch.Generator] = []
         self._end = "it has not begun"
@@ -147,8 +147,8 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         self._generators = [episode_generator(self.np_random, self.config)]
         self._state = mdp.initial(self.config, self.oracle, self._generators, np.zeros(1, dtype=np.int64), instances)
         self._end = ""
-        if self._scene is not None:
-            self._scene.restart(self.config.problem.instance(int(self.oracle.instances)))
+        if self._recorder is not None:
+            self._recorder.restart(self.config.problem.instance(int(self.oracle.instances)))
         return self._observe(self._state), self._report(self._state, None)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -186,16 +186,16 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
 
     def render(self) -> Any:
         """What `render_mode` asks for: an image (H, W, 3) uint8, a text, or None with a window kept up to date."""
-        if self._scene is None or self.render_mode is None:
+        if self._recorder is None or self.render_mode is None:
             gym.logger.warn('render() does nothing without a render_mode; pass render_mode="rgb_array" to gym.make.')
             return None
         self._running()
-        return self._scene.render(self.render_mode)
+        return self._recorder.render(self.render_mode)
 
     def close(self) -> None:
         """Close the window, if there is one."""
-        if self._scene is not None:
-            self._scene.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     def _running(self) -> MDPState:
         if self._state is None:
@@ -207,8 +207,8 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
 
     def _report(self, state: MDPState, outcome: Outcome | None) -> dict[str, Any]:
         report = views.info(self.config, self.oracle, state, outcome)
-        if self._scene is not None:
-            self._scene.add(state.iterate, report)
+        if self._recorder is not None:
+            self._recorder.add(state.iterate, report)
             if self.render_mode == "human":
                 self.render()
         return {name: values[0] if values.ndim > 1 else values[0].item() for name, values in report.items()}
