@@ -86,7 +86,7 @@ def test_make_by_name() -> None:
     assert env.observation_space.dtype == env.action_space.dtype == np.float32
     np.testing.assert_array_equal(env.action_space.high, 1.0)
     np.testing.assert_array_equal(env.action_space.low, -1.0)
-    assert env.unwrapped.mdp.settings == Settings()
+    assert env.unwrapped.config.settings == Settings()
 
 
 def test_make_with_the_module_in_the_name_imports_it() -> None:
@@ -119,7 +119,7 @@ CHECKED = {
 @pytest.fixture
 def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """render_mode="human" without a display: the window is not what is tested here."""
-    monkeypatch.setattr("zo_gym.envs.render.show", lambda picture, window: None)
+    monkeypatch.setattr("zo_gym.envs.render.window.show", lambda picture, window: None)
 
 
 @pytest.mark.usefixtures("no_window")
@@ -280,7 +280,7 @@ def test_info_has_exactly_the_keys_it_promises(name: str) -> None:
 def test_cosine_is_that_of_g_and_the_true_gradient() -> None:
     env = ZOSamplingEnv("quadratic", dim=6, learning_rate=0.01, diagnostics=True, smoothing=1e-5)
     env.reset(seed=0)
-    gradient = env.mdp.problem.gradient
+    gradient = env.config.problem.gradient
     assert gradient is not None
     for action in actions_for(env, 10):
         true = gradient(torch.as_tensor(env.x)[None, :])[0].numpy()
@@ -542,7 +542,7 @@ def test_float32_start_makes_a_float32_run() -> None:
 # Update rules
 
 
-@pytest.mark.parametrize("name", sorted(set(RULES) - {"update_rnn"}))  # which descends only once it is trained
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"update-rnn"}))  # which descends only once it is trained
 def test_every_update_rule_descends_and_can_be_given_ready_made(name: str) -> None:
     rate = {"sgd": 0.1, "momentum": 0.02, "adaptive": 1.0}.get(name, 0.05)
     seen = run(bowl_env(update=name, learning_rate=rate), steps=60)
@@ -614,8 +614,8 @@ def test_human_shows_every_step_and_closes_its_window(monkeypatch: pytest.Monkey
         shown.append(len(picture.queries))
         return window
 
-    monkeypatch.setattr("zo_gym.envs.render.show", show)
-    monkeypatch.setattr("zo_gym.envs.render.close", closed.append)
+    monkeypatch.setattr("zo_gym.envs.render.window.show", show)
+    monkeypatch.setattr("zo_gym.envs.render.window.close", closed.append)
     env = gym.make("ZOSampling-v0", render_mode="human")
     assert play(env) is None
     assert shown == [1, 2, 3, 4, 4]

@@ -445,7 +445,7 @@ def test_names_that_the_errors_give_are_importable() -> None:
     assert issubclass(zo_gym.BudgetError, RuntimeError)
 
 
-@pytest.mark.parametrize(("name", "value"), [("update", "update_rnn"), ("sampler", "query_rnn")])
+@pytest.mark.parametrize(("name", "value"), [("update", "update-rnn"), ("sampler", "query-rnn")])
 def test_a_learned_part_is_not_taken_untrained(name: str, value: str) -> None:
     with pytest.raises(
         ValueError, match=rf"{name} '{value}' is of no use untrained.*{name}=zo_gym\.{name}s\.{value}\("

@@ -49,9 +49,9 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     options: dict[str, Any] = {
         "x0": np.linspace(1.0, 2.0, dim),
         "method": draw(st.sampled_from(BLIND)),
-        "sampler": draw(st.sampled_from(sorted(SAMPLERS.keys() - {"query_rnn"}))),
+        "sampler": draw(st.sampled_from(sorted(SAMPLERS.keys() - {"query-rnn"}))),
         "estimator": estimator,
-        "update": draw(st.sampled_from(sorted(RULES.keys() - {"update_rnn"}))),
+        "update": draw(st.sampled_from(sorted(RULES.keys() - {"update-rnn"}))),
         "num_directions": draw(st.integers(1, dim if estimator == "span" else 4)),
         "learning_rate": 1e-3,
         "reevaluate": draw(st.booleans()),
