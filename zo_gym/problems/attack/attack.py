@@ -109,7 +109,7 @@ class Attack(NamedTuple):
     victim: Victim
 
 
-def attack(victim: str, **options: Any) -> Problem:
+def attack(victim: str, /, **options: Any) -> Problem:
     """Make the problem alone of `attack_on`; the options are those of `AttackOptions`.
 
     Raises:
@@ -117,14 +117,13 @@ def attack(victim: str, **options: Any) -> Problem:
     """
     name = f"{victim}_attack"
     if "image" in options:
-        raise TypeError(
-            f"problem '{name}' got the option image={options['image']!r}. Use the name '{name}[3]' for image 3."
-        )
+        image = options["image"]
+        raise TypeError(f"problem '{name}' takes no option image=, got {image!r}. Use the name '{name}[{image}]'.")
     reject_unknown(options, [item.name for item in fields(AttackOptions)], f"problem '{name}'")
     return attack_on(victim, AttackOptions(**options)).problem
 
 
-def attack_on_image(victim: str, image: int, **options: Any) -> Problem:
+def attack_on_image(victim: str, image: int, /, **options: Any) -> Problem:
     """Make the problem of one image of a split; the other options are those of `AttackOptions`.
 
     Raises:
