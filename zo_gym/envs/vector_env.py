@@ -149,6 +149,8 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             infos |= {"final_obs": final_obs, "_final_obs": ended}
             infos |= {"final_info": views.masked(report, ended), "_final_info": ended.copy()}
         fresh = self._restart(rows)
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._last = fresh.iterate
         observation[rows] = views.observation(self.config, self.oracle, fresh)[rows]
         infos |= views.masked(views.info(self.config, self.oracle, fresh, None), np.ones_like(anew))
         return observation, reward, terminated, truncated, infos
