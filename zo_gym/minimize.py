@@ -20,7 +20,7 @@ from zo_gym.result import Progress, Result
 from zo_gym.rng import direction_generator, make_generator, seed_sequence
 from zo_gym.run import Moment, run
 from zo_gym.run_log import RunLog
-from zo_gym.step import check_budget, cost, require_budget, require_smoothing
+from zo_gym.step import cost, require_budget, require_smoothing
 
 
 def minimize(
@@ -51,8 +51,8 @@ def minimize(
 ) -> Result:
     """Minimise f from values alone.
 
-    Baselines (see `zo_gym.baselines`) do not define iterates alike, so whatever is said of steps and iterates means, for
-    a baseline, batches and points: `x` is the best point evaluated, `trace` has one entry per batch.
+    Baselines (see `zo_gym.baselines`) do not define iterates alike, so whatever is said of steps and iterates
+    means, for a baseline, batches and points: `x` is the best point evaluated, `trace` has one entry per batch.
 
     Args:
         fun: f(x), x (d,) -> a number; or with `batched` f(X), X (m, d) -> (m,); or a `Problem` of size 1; or the name
@@ -108,10 +108,10 @@ def minimize(
         raise TypeError(f"options must be a dict of keywords, got {options!r:.80}.")
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback must be a function of a Progress, got {callback!r:.80}. Pass a function, or None.")
-    start_seed, noise_seed, direction_seed = (int(s) for s in seed_sequence(seed).generate_state(3))
+    start_seed, noise_seed, direction_seed = seed_sequence(seed).generate_state(3).tolist()
     oracle = Oracle(
         problem,
-        budget=check_budget(budget),
+        budget=budget,
         noise_std=noise_std,
         generators=[make_generator(noise_seed, problem.device)],
         on_failure=on_failure,
