@@ -109,7 +109,11 @@ def test_every_layer_names_a_unit_that_exists() -> None:
         ("zo_gym/samplers/guided.py", "from zo_gym.estimators import span", "zo_gym.estimators, which is not below it"),
         ("zo_gym/step.py", "from zo_gym import minimize", "zo_gym.minimize, which is not below it"),
         ("zo_gym/env.py", "from zo_gym import ENV_ID", "zo_gym, which is not below it"),
-        ("zo_gym/env.py", "def f():\n    from zo_gym.agents.train import main", "zo_gym.agents.train, which is not below it"),
+        (
+            "zo_gym/env.py",
+            "def f():\n    from zo_gym.agents.train import main",
+            "zo_gym.agents.train, which is not below it",
+        ),
         ("zo_gym/gate.py", "from . import base", "relatively"),
         ("zo_gym/gate.py", "from zo_gym.utils import anything", "zo_gym.utils, which is in no layer"),
         ("zo_gym/utils.py", "", "is in no layer"),
