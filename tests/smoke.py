@@ -59,7 +59,7 @@ def check_minimize() -> None:
 def check_that_agents_name_their_extra() -> None:
     message = ""
     try:
-        zo_gym.minimize("digits_attack[0]", method="pretrained:digits-attack")
+        zo_gym.minimize("quadratic", method="pretrained:digits-attack")
     except ImportError as error:
         message = str(error)
     assert "pip install 'zo-gym[agents]'" in message, message or "it worked without Stable-Baselines3"

@@ -214,7 +214,7 @@ for name, use in {
     "train.py": lambda: runpy.run_path(f"{PLACE}/train.py", run_name="__main__"),
     "zo_gym.agents": lambda: __import__("zo_gym.agents.train"),
     "zo-rl": lambda: zo_gym.minimize("quadratic", method="zo-rl", weights="policy"),
-    "pretrained": lambda: zo_gym.minimize("digits_attack[0]", method="pretrained:digits-attack"),
+    "pretrained": lambda: zo_gym.minimize("quadratic", method="pretrained:digits-attack"),
     "cma-es": lambda: zo_gym.minimize("quadratic", method="cma-es"),
 }.items():
     try:
