@@ -48,7 +48,7 @@ LAYERS: list[set[str]] = [
 """Lowest first; members of one layer are siblings and do not import each other.
 
 A unit is a module or a package, named as it is imported, without "zo_gym."; a module in no unit of its own belongs to
-that of its package. The units of `INIT_ONLY` are an __init__ alone, so that a new module in their folders needs a place.
+that of its package. The units of `INIT_ONLY` are an __init__ alone, so that a new module in their folders is listed.
 """
 
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
