@@ -14,8 +14,6 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.draw import draw
-from benchmarks.policies import try_pretrained
 from zo_gym.files import write_atomically, write_json, write_text
 
 from .arguments import TrainArgs, load_args, resolve_device
@@ -98,6 +96,8 @@ def redraw(args: EvaluateArgs) -> list[Path]:
     assert args.figure is not None
     if args.run is not None:
         raise ValueError(f"--figure draws stored results and takes no run folder, got {args.run}. Drop one of the two.")
+    from benchmarks.draw import draw
+
     torch.set_num_threads(1)
     files = draw(args.figure, args.results, args.out or args.results / "figures")
     print("Wrote " + ", ".join(str(file) for file in files))
@@ -113,6 +113,8 @@ def run_pretrained(args: EvaluateArgs) -> Path:
     assert args.pretrained is not None
     if args.run is not None or args.figure is not None:
         raise ValueError("--pretrained takes no run folder and no --figure. Drop one of the two.")
+    from benchmarks.policies import try_pretrained
+
     return try_pretrained(args.pretrained, args.out, workers=args.workers)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from zo_gym.agents.sb3.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, adapter_of
+from zo_gym.agents.sb3.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
 from zo_gym.agents.train import TrainArgs, learn, prepare, run_training, train_in_memory
 from zo_gym import PROBLEMS, Problem
 from zo_gym.metrics import METRICS, NAMES, table
@@ -54,11 +54,11 @@ class Evaluations:
         def counting(**options: Any) -> Problem:
             problem = plain(**options)
 
-            def fun(points: torch.Tensor) -> torch.Tensor:
-                before, self.count = self.count, self.count + len(points)
+            def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+                before, self.count = self.count, self.count + points.shape[:2].numel()
                 if self.interrupt_at is not None and before < self.interrupt_at <= self.count:
                     signal.raise_signal(signal.SIGINT)
-                return problem.fun(points)
+                return problem.fun(points, instances)
 
             return replace(problem, fun=fun)
 
@@ -203,8 +203,8 @@ def test_training_never_spends_more_than_its_budget_counted_inside_f(
     assert not interrupted
     assert evaluations.count == metrics.total_queries() <= run.args.total_queries
     # What is left would not hold the dearest step of every row and a fresh start for it.
-    mdp = adapter_of(run.agent.env).env.unwrapped.mdp  # type: ignore[attr-defined]
-    dearest = (mdp.policy_cost if mdp.settings.gate == "open" else mdp.random_cost) + 1
+    spec = env_of(run.agent.env).config
+    dearest = (spec.policy_cost if spec.settings.gate == "open" else spec.random_cost) + 1
     assert evaluations.count + dearest * run.args.num_envs > run.args.total_queries
 
 
@@ -264,13 +264,13 @@ def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path, monkeypatch: pyte
         problem = plain(**options)
         calls = 0
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
             nonlocal calls
             calls += 1
             if calls == 20:
                 signal.raise_signal(signal.SIGINT)
                 signal.raise_signal(signal.SIGINT)
-            return problem.fun(points)
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from zo_gym.agents import checkpoint
+from zo_gym.agents.sb3 import checkpoint
 from zo_gym.agents.sb3.callbacks import Checkpoints, QueryBudget, TrainingDone
 from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
 from zo_gym.agents.sb3.reward_scale import RewardScale
@@ -299,9 +299,9 @@ def test_every_evaluation_of_f_is_counted_across_a_resume(tmp_path: Path, monkey
     def counting(**options: Any) -> Any:
         problem = plain(**options)
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
-            evaluated[0] += len(points)
-            return problem.fun(points)
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+            evaluated[0] += points.shape[:2].numel()
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 

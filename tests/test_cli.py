@@ -188,12 +188,12 @@ def interrupt_once(patch: pytest.MonkeyPatch, at: int) -> None:
     def counting(**options: Any) -> Problem:
         problem = plain(**options)
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
             nonlocal asked
             asked += 1
             if asked == at:
                 signal.raise_signal(signal.SIGINT)
-            return problem.fun(points)
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 

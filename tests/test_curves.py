@@ -44,9 +44,9 @@ class Counter:
         def counting(**options: Any) -> Problem:
             problem = plain(**options)
 
-            def fun(points: torch.Tensor) -> torch.Tensor:
-                self.evaluations += len(points)
-                return problem.fun(points)
+            def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+                self.evaluations += points.shape[:2].numel()
+                return problem.fun(points, instances)
 
             return replace(problem, fun=fun)
 
@@ -204,12 +204,12 @@ def test_ctrl_c_ends_a_comparison_instead_of_falsifying_it(monkeypatch: pytest.M
     def interrupted(**options: Any) -> Problem:
         problem = plain(**options)
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
             nonlocal evaluations
             evaluations += 1
             if evaluations == 20:
                 raise KeyboardInterrupt
-            return problem.fun(points)
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 
@@ -243,7 +243,7 @@ def test_the_problem_of_settings_is_the_environments() -> None:
     settings = {"problem": "quadratic", "dim": 6}
     found, own = problem_of(settings), make_problem("quadratic", dim=6)
     x = torch.ones(1, 6, dtype=torch.float64)
-    assert torch.equal(found.fun(x), own.fun(x))
+    assert torch.equal(found.values(x), own.values(x))
 
 
 def two_curves() -> list[Curves]:

@@ -25,8 +25,8 @@ from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeSamples
 from zo_gym.agents.algorithms.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
 from zo_gym.agents.networks.slope_models import FirstConv2d, Potential, SlopeField, slope_model
 from zo_gym.agents.train import NEVER, build_env, prepare, run_training
-from zo_gym.problems import make_family
-from zo_gym.problems.attack.objective import attack_on
+from zo_gym.problems import make_problem
+from zo_gym.problems.attack.attack import AttackOptions, attack_on
 from zo_gym.rng import make_generator
 
 D = 4
@@ -52,7 +52,7 @@ def one_thread() -> Iterator[None]:
 
 def agent_of(settings: dict[str, Any], preset: Preset, algo: str = "ddpg", rows: int = 1) -> Directional:
     env = build_env(settings, rows, preset.scale_rewards, "cpu")
-    shape = env_of(env).mdp.problem.shape
+    shape = env_of(env).config.problem.shape
     agent = build_agent(algo, env, preset, shape=shape, seed=0, device="cpu", buffer_size=20_000)
     agent.set_logger(Logger(None, []))
     assert isinstance(agent, Directional)
@@ -247,14 +247,14 @@ def test_the_buffer_keeps_what_the_infos_said() -> None:
     buffer = buffer_of(agent)
     steps = len(recorded.infos)
     assert buffer.size() == steps > 10
-    told = np.array([[info["unknown_delta"] for info in infos] for infos in recorded.infos])
+    told = np.array([[info["black_box_delta"] for info in infos] for infos in recorded.infos])
     np.testing.assert_allclose(buffer.slopes[:steps], told, rtol=1e-6)
     assert "next_observations" not in buffer.stored
     assert buffer.observations.dtype == np.float16
     # float16 keeps 11 bits.
     np.testing.assert_allclose(buffer.observations[:steps], np.stack(recorded.observations), rtol=1e-3, atol=1e-6)
     # The unknown part is the attack loss: f - 0.1 |clip(x) - x0|_1 at the x that the step began at.
-    family = make_family("digits_attack", **DIGITS["problem_options"])
+    family = make_problem("digits_attack", **DIGITS["problem_options"])
     assert family.measure is not None
     for step in range(steps):
         x = torch.from_numpy(recorded.observations[step][:, :64])
@@ -292,8 +292,8 @@ def test_stable_baselines_learns_what_the_plain_regression_learns(settings: dict
     preset = replace(ONLINE if settings is BOWL else OFFLINE, updates_per_step=0, batch_size=16)
     agent = agent_of(settings, preset, rows=4)
     collect(agent, 200)
-    problem = env_of(agent.env).mdp.problem
-    model = slope_model(problem.dim, env_of(agent.env).mdp.observation_dim, problem.shape)
+    problem = env_of(agent.env).config.problem
+    model = slope_model(problem.dim, env_of(agent.env).config.observation_dim, problem.shape)
     model.load_state_dict(agent.slopes.critic.models[0].state_dict())
     as_the_agent: Any = model
     as_the_agent.to(memory_format=torch.channels_last)  # layouts differ in rounding
@@ -377,7 +377,7 @@ def test_a_loaded_policy_acts_like_the_agent(settings: dict[str, Any], algo: str
     preset = replace(ONLINE if settings is BOWL else OFFLINE, batch_size=8)
     agent = agent_of(settings, preset, algo, rows=2)
     collect(agent, 40)
-    mdp = env_of(agent.env).mdp
+    mdp = env_of(agent.env).config
     n, shape = mdp.observation_dim, mdp.problem.shape
     config = PolicyConfig(algo, "directional", mdp.problem.dim, n, shape, 1.0, settings)
     save_policy(agent, config, tmp_path / "policy")
@@ -456,7 +456,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(args: TrainArgs, tmp_
 
 def test_the_arguments_choose_the_preset() -> None:
     assert preset_of(replace(ARGS, problem="digits_attack")) == OFFLINE
-    assert preset_of(replace(ARGS, problem="digits_attack", problem_options='{"image": 3}')) == ONLINE
+    assert preset_of(replace(ARGS, problem="digits_attack[3]")) == ONLINE
     assert preset_of(replace(ARGS, problem="heart_scale", total_queries=70)) == replace(ONLINE, total_queries=70)
 
 
@@ -491,11 +491,11 @@ def test_slopes_alone_teach_the_direction_on_unseen_images() -> None:
     """From 6,000 queries on 20 images. An untrained h is as good as random: |cos| of 1 / 8 at d = 64."""
     preset = replace(OFFLINE, num_envs=20)
     agent = agent_of(DIGITS, preset, rows=20)
-    unseen = attack_on("digits", split="validation", size=30, c=0.0)
-    assert unseen.family.gradient is not None
-    assert unseen.family.context is not None
-    truth = unseen.family.gradient(unseen.images, torch.arange(30))
-    observations = torch.cat([unseen.images, unseen.family.context], dim=1)
+    unseen = attack_on("digits", AttackOptions(split="validation", size=30, c=0.0))
+    assert unseen.problem.gradient is not None
+    assert unseen.problem.context is not None
+    truth = unseen.problem.gradient(unseen.images, torch.arange(30))
+    observations = torch.cat([unseen.images, unseen.problem.context], dim=1)
 
     def cosine() -> float:
         return -torch.nn.functional.cosine_similarity(agent.slopes.actor(observations), truth).mean().item()

@@ -15,7 +15,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from zo_gym.agents.build import AGENTS, PRESETS, build_agent
 from zo_gym.agents.sb3.vec_env import GymVecEnv
 from zo_gym.agents.algorithms.zorl import DirectionNoise
-from zo_gym import Problem, ZOSamplingVectorEnv
+from zo_gym import Problem, ZOSamplingVectorEnv, single_problem
 from zo_gym.gate import perfect_rho
 
 D, Q, MU, ETA = 3, 20, 0.01, 0.05
@@ -38,9 +38,9 @@ class Calls:
             self.values.append(values.numpy().copy())
             return values
 
-        return Problem(
-            name="recorded",
-            dim=dim,
+        return single_problem(
+            "recorded",
+            dim,
             fun=fun,
             initial=lambda generator: torch.randn(dim, generator=generator, dtype=torch.float64),
             gradient=lambda x: 2.0 * weights * (x - 1.0),
