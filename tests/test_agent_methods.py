@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from zo_gym.agents.policies.bundle import Policy, PolicyConfig, new_policy
-from zo_gym.agents.policies.method import policy_sampler, zo_rl
+from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+
 from zo_gym.directions import cosine
 from zo_gym.files import write_json
-from zo_gym.methods import build, added_methods
+from zo_gym.methods import added_methods, build
 from zo_gym.minimize import minimize
 from zo_gym.optimizer import Optimizer
 from zo_gym.rng import make_generator

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+from zo_gym.agents.arguments import TrainArgs
+from zo_gym.agents.offline import train_in_memory
 from zo_gym.agents.sb3.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
-from zo_gym.agents.train import TrainArgs, learn, prepare, run_training, train_in_memory
+from zo_gym.agents.train import learn, run_training
+from zo_gym.agents.training_run import prepare
+
 from zo_gym import PROBLEMS, Problem
 from zo_gym.metrics import METRICS, NAMES, table
 
@@ -199,13 +202,13 @@ def test_training_never_spends_more_than_its_budget_counted_inside_f(
     evaluations = Evaluations()
     evaluations.register(monkeypatch)
     run = prepare(tiny(tmp_path, **{"budget": 60, **changes}), tmp_path)
-    interrupted, metrics = learn(run)
+    interrupted, metrics, _ = learn(run)
     assert not interrupted
-    assert evaluations.count == metrics.total_queries() <= run.args.total_queries
+    assert evaluations.count == metrics.total_queries() <= run.preset.total_queries
     # What is left would not hold the dearest step of every row and a fresh start for it.
     spec = env_of(run.agent.env).config
     dearest = (spec.policy_cost if spec.settings.gate == "open" else spec.random_cost) + 1
-    assert evaluations.count + dearest * run.args.num_envs > run.args.total_queries
+    assert evaluations.count + dearest * run.preset.num_envs > run.preset.total_queries
 
 
 @pytest.mark.parametrize("total", [-5, 0, 2])
@@ -221,7 +224,7 @@ def test_a_budget_too_small_for_one_step_is_refused_before_f_is_called(
 
 def test_episodes_are_kept_with_their_own_last_values(tmp_path: Path) -> None:
     """A row that ended has started anew by the time the callback looks."""
-    _, metrics = learn(prepare(tiny(tmp_path, total_queries=400, num_envs=2, budget=51), tmp_path))
+    _, metrics, _ = learn(prepare(tiny(tmp_path, total_queries=400, num_envs=2, budget=51), tmp_path))
     assert len(metrics.episodes) >= 6
     assert all(queries == 51 for queries, _ in metrics.episodes)
     assert len({best for _, best in metrics.episodes}) == len(metrics.episodes)
@@ -247,7 +250,7 @@ def test_ctrl_c_ends_training_between_two_steps_and_gives_the_signal_back(
     evaluations = Evaluations(interrupt_at=at)
     evaluations.register(monkeypatch)
     run = prepare(tiny(tmp_path, total_queries=1000), tmp_path)
-    interrupted, metrics = learn(run)
+    interrupted, metrics, _ = learn(run)
     assert interrupted
     assert at <= evaluations.count == metrics.total_queries() <= at + 1  # the step that ran was finished
     assert evaluations.count == 1 + 2 * run.agent.num_timesteps

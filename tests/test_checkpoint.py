@@ -15,12 +15,12 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-
+from zo_gym.agents.arguments import TrainArgs, preset_of
 from zo_gym.agents.sb3 import checkpoint
-from zo_gym.agents.sb3.callbacks import Checkpoints, QueryBudget, TrainingDone
+from zo_gym.agents.sb3.callbacks import NEVER, Checkpoints, QueryBudget, TrainingDone
 from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
 from zo_gym.agents.sb3.reward_scale import RewardScale
-from zo_gym.agents.train import NEVER, TrainArgs, prepare
+from zo_gym.agents.training_run import prepare
 
 TINY = TrainArgs(
     problem="quadratic",
@@ -95,7 +95,7 @@ def fresh(args: TrainArgs) -> OffPolicyAlgorithm:
 
 def go_on(agent: OffPolicyAlgorithm, args: TrainArgs, *callbacks: BaseCallback) -> Trained:
     """Train until the query budget, from wherever the agent stands."""
-    rewards, budget = Rewards(), QueryBudget(args.total_queries, progress=False)
+    rewards, budget = Rewards(), QueryBudget(preset_of(args).total_queries, progress=False)
     agent.set_logger(Logger(None, []))
     try:
         agent.learn(
@@ -151,16 +151,17 @@ def full_state(agent: OffPolicyAlgorithm) -> dict[str, Any]:
 @pytest.mark.parametrize("args", RUNS)
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(args: TrainArgs, tmp_path: Path) -> None:
     # Half of the steps that the budget could hold at 2 queries each, and after updates began (100 steps).
-    every = 130 // args.num_envs
+    rows = preset_of(args).num_envs
+    every = 130 // rows
     saved, first = tmp_path / "checkpoint.pt", tmp_path / "first.pt"
     whole = go_on(fresh(args), args, Checkpoints(saved, every), CopyOnce(saved, first))
     expected = full_state(whole.agent)
-    assert expected["total"] <= args.total_queries
+    assert expected["total"] <= preset_of(args).total_queries
     assert first.exists()
     assert expected["updates"] > 20
 
     agent = resumed(args, first)
-    assert agent.num_timesteps == every * args.num_envs
+    assert agent.num_timesteps == every * rows
     rest = go_on(agent, args)
     assert rest.rewards == whole.rewards[every:]
     found = full_state(rest.agent)
@@ -181,7 +182,9 @@ def test_checkpoints_come_every_interval_and_not_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved_at: list[int] = []
-    monkeypatch.setattr("zo_gym.agents.sb3.callbacks.save_checkpoint", lambda agent, *_: saved_at.append(agent.num_timesteps))
+    monkeypatch.setattr(
+        "zo_gym.agents.sb3.callbacks.save_checkpoint", lambda agent, *_: saved_at.append(agent.num_timesteps)
+    )
     args = replace(TINY, total_queries=150)
     go_on(fresh(args), args, Checkpoints(tmp_path / "c.pt", 20))
     assert saved_at == [20, 40, 60]

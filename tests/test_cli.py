@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-
-from zo_gym.agents import evaluate, train
-from zo_gym.agents.policies.bundle import load_policy
-from zo_gym.agents.curves import run_method
+from zo_gym.agents import evaluate, train, training_run
+from zo_gym.agents.arguments import TrainArgs, load_args
+from zo_gym.agents.curves import draw_starts, run_method
 from zo_gym.agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
-from zo_gym.agents.train import TrainArgs, load_args, run_training
+from zo_gym.agents.policies.bundle import load_policy
+from zo_gym.agents.train import run_training
+
 from zo_gym import PROBLEMS, Problem
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,11 @@ def tiny(logdir: Path, **changes: Any) -> TrainArgs:
         logdir=logdir,
     )
     return replace(base, **changes)
+
+
+def go_on(folder: Path, **changes: Any) -> TrainArgs:
+    """The arguments that resume a run."""
+    return replace(load_args(folder), **{"resume": folder, "progress": False, **changes})
 
 
 def fail(
@@ -165,8 +171,8 @@ def test_the_papers_preset_trains_with_its_gate_and_networks(tmp_path: Path) -> 
 
 
 def test_two_runs_in_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.time, "strftime", lambda form: "now")
-    names = [train.new_folder(tiny(tmp_path)).name for _ in range(3)]
+    monkeypatch.setattr(training_run.time, "strftime", lambda form: "now")
+    names = [training_run.new_folder(tiny(tmp_path)).name for _ in range(3)]
     assert names == ["now-ddpg-quadratic", "now-ddpg-quadratic-2", "now-ddpg-quadratic-3"]
 
 
@@ -209,7 +215,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
         interrupt_once(patch, at=500)
         resumed = run_training(tiny(logdir, total_queries=750))
     assert not (resumed / "result.json").exists()
-    assert run_training(TrainArgs(resume=resumed, progress=False)) == resumed
+    assert run_training(go_on(resumed)) == resumed
     return tuple(
         {
             "weights": load_file(folder / "policy" / "weights.safetensors"),
@@ -238,7 +244,7 @@ def test_ctrl_c_in_the_comparison_says_how_to_go_on(
         folder = run_training(tiny(tmp_path, eval_seeds=1))
     assert f"python train.py --resume {folder}" in capsys.readouterr().out
     assert not (folder / "result.json").exists()
-    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    assert run_training(go_on(folder)) == folder
     assert (folder / "result.json").exists()
 
 
@@ -281,7 +287,7 @@ def test_ctrl_c_saves_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
     steps = torch.load(folder / "checkpoint.pt", weights_only=True)["counters"]["num_timesteps"]
     config["args"]["total_queries"] = 2 * steps + 200
     (folder / "config.json").write_text(json.dumps(config))
-    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    assert run_training(go_on(folder)) == folder
     result = json.loads((folder / "result.json").read_text())
     assert result["training_steps"] > steps
     assert result["training_queries"] <= 2 * steps + 200
@@ -420,7 +426,10 @@ def test_the_learner_from_scratch_starts_at_f_of_the_same_x0(whole: tuple[Path, 
     args = replace(load_args(whole[0]), learning_rate=0.005)  # so small that the first move is kept
     settings = {**load_policy(whole[0] / "policy").config.environment, "learning_rate": 0.005}
     learner = learn_from_scratch(args, settings, [1, 2])
-    assert learner.best[:, 0].tolist() == run_method("m", settings, [1, 2], method="rand-ada").best[:, 0].tolist()
+    assert (
+        learner.best[:, 0].tolist()
+        == run_method("m", draw_starts(settings, [1, 2]), method="rand-ada").best[:, 0].tolist()
+    )
 
 
 def test_a_policy_folder_can_be_evaluated_alone(whole: tuple[Path, Any], tmp_path: Path) -> None:

@@ -13,18 +13,22 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
-
-from zo_gym.agents.arguments import TrainArgs, check, preset_of
-from zo_gym.agents.build import DIRECTIONAL_PRESETS, Preset, build_agent
-from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from zo_gym.agents.sb3.callbacks import QueryBudget, TrainingDone, env_of
-from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
 from zo_gym.agents.algorithms.directional import Directional, DirectionalTD3
-from zo_gym.agents.policies.method import policy_sampler, zo_rl
-from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeSamples
 from zo_gym.agents.algorithms.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
-from zo_gym.agents.networks.slope_models import FirstConv2d, Potential, SlopeField, slope_model
-from zo_gym.agents.train import NEVER, build_env, prepare, run_training
+from zo_gym.agents.arguments import TrainArgs, check, preset_of
+from zo_gym.agents.build import build_agent, build_env
+from zo_gym.agents.networks.potential import FirstConv2d, Potential
+from zo_gym.agents.networks.slope_field import SlopeField
+from zo_gym.agents.networks.slope_model import slope_model
+from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
+from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+from zo_gym.agents.presets import DIRECTIONAL_PRESETS, Preset
+from zo_gym.agents.sb3.callbacks import NEVER, QueryBudget, TrainingDone, env_of
+from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
+from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeBufferConfig, SlopeSamples
+from zo_gym.agents.train import run_training
+from zo_gym.agents.training_run import prepare
+
 from zo_gym.problems import make_problem
 from zo_gym.problems.attack.attack import AttackOptions, attack_on
 from zo_gym.rng import make_generator
@@ -61,7 +65,7 @@ def agent_of(settings: dict[str, Any], preset: Preset, algo: str = "ddpg", rows:
 
 def collect(agent: Directional, queries: int) -> None:
     """Until so many queries are spent in all."""
-    budget = QueryBudget(queries, progress=False, heed_interrupts=False)
+    budget = QueryBudget(queries, progress=False, heed_signals=False)
     try:
         agent.learn(NEVER, callback=budget, log_interval=NEVER, reset_num_timesteps=False)
     except TrainingDone:
@@ -116,7 +120,7 @@ def test_samples_are_shifted_as_a_whole_and_keep_their_slopes() -> None:
     observation[0, 6] = direction[0, 6] = observation[0, 26] = 1.0
     places = set()
     for seed in range(40):
-        buffer = SlopeBuffer(4, box, action, keep_next=False, seed=seed, shape=(5, 5), shift=1)
+        buffer = SlopeBuffer(4, box, action, config=SlopeBufferConfig(False, seed=seed, shape=(5, 5), shift=1))
         buffer.add(observation, observation, direction, np.zeros(1), np.zeros(1, bool), [{"delta": -2.0}])
         drawn = buffer.sample(3)
         assert torch.equal(drawn.observations[:, :25], drawn.directions)
@@ -131,7 +135,7 @@ def test_samples_are_shifted_as_a_whole_and_keep_their_slopes() -> None:
 def test_ages_are_drawn_as_a_power_of_a_uniform_number(recency: float, steps: int) -> None:
     """P(age < a) = a^(1 / recency), a in shares of what is kept, before the buffer is full and after."""
     box = spaces.Box(-1, 1, (2,), np.float32)
-    buffer = SlopeBuffer(100, box, box, keep_next=False, recency=recency)
+    buffer = SlopeBuffer(100, box, box, config=SlopeBufferConfig(keep_next=False, recency=recency))
     zero = np.zeros((1, 2), np.float32)
     for step in range(steps):
         buffer.add(zero, zero, zero, np.zeros(1), np.zeros(1, bool), [{"delta": float(step)}])
@@ -276,7 +280,7 @@ def test_without_a_known_part_the_slope_is_that_of_f() -> None:
 
 def test_forty_thousand_images_take_less_than_200_megabytes() -> None:
     box, action = spaces.Box(-1, 2, (794,), np.float32), spaces.Box(-1, 1, (784,), np.float32)
-    buffer = SlopeBuffer(40_000, box, action, n_envs=50, keep_next=False, precision="float16")
+    buffer = SlopeBuffer(40_000, box, action, n_envs=50, config=SlopeBufferConfig(keep_next=False, precision="float16"))
     assert sum(getattr(buffer, name).nbytes for name in buffer.stored) < 200e6
 
 

@@ -16,18 +16,21 @@ import numpy as np
 import pytest
 import torch
 from pretended_cuda import pretended_cuda
+from zo_gym.agents.algorithms.directional import Directional
+from zo_gym.agents.arguments import TrainArgs, load_args, resolve_device
+from zo_gym.agents.build import build_agent, build_env
+from zo_gym.agents.evaluate import EvaluateArgs, run_evaluation
+from zo_gym.agents.policies.bundle import load_policy
+from zo_gym.agents.presets import DIRECTIONAL_PRESETS
+from zo_gym.agents.sb3.callbacks import env_of
+from zo_gym.agents.train import run_training
+from zo_gym.agents.training_run import prepare
 
 import zo_gym
-from zo_gym.agents.build import DIRECTIONAL_PRESETS, build_agent
-from zo_gym.agents.policies.bundle import load_policy
-from zo_gym.agents.sb3.callbacks import env_of
-from zo_gym.agents.algorithms.directional import Directional
-from zo_gym.agents.evaluate import EvaluateArgs, run_evaluation
-from zo_gym.agents.train import TrainArgs, build_env, prepare, resolve_device, run_training
 from zo_gym import METHODS, PROBLEMS
 from zo_gym.batch_invariant import linear_map
-from zo_gym.rng import make_generator
 from zo_gym.meta.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer
+from zo_gym.rng import make_generator
 
 pytestmark = pytest.mark.gpu
 
@@ -97,7 +100,7 @@ def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.Capt
 
 def test_train_resume_and_evaluate_on_the_device(tmp_path: Path) -> None:
     folder = run_training(replace(TINY, logdir=tmp_path))
-    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    assert run_training(replace(load_args(folder), resume=folder, progress=False)) == folder
     on_device, on_host = load_policy(folder / "policy", "cuda"), load_policy(folder / "policy", "cpu")
     observations = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
     # TF32 and other kernels round to about 1e-3.
@@ -178,7 +181,11 @@ def test_sparse_data_are_on_the_device() -> None:
 def test_attacks_run_on_the_device_as_on_the_host(method: str, composite: bool) -> None:
     found = [
         zo_gym.minimize(
-            zo_gym.make_problem("digits_attack[0]", device=device), method=method, budget=40, seed=0, composite=composite
+            zo_gym.make_problem("digits_attack[0]", device=device, dtype=torch.float64),
+            method=method,
+            budget=40,
+            seed=0,
+            composite=composite,
         ).fun
         for device in ("cuda", "cpu")
     ]

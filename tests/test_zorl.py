@@ -11,10 +11,11 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-
-from zo_gym.agents.build import AGENTS, PRESETS, build_agent
-from zo_gym.agents.sb3.vec_env import GymVecEnv
 from zo_gym.agents.algorithms.zorl import DirectionNoise
+from zo_gym.agents.build import AGENTS, build_agent
+from zo_gym.agents.presets import PRESETS
+from zo_gym.agents.sb3.vec_env import GymVecEnv
+
 from zo_gym import Problem, ZOSamplingVectorEnv, single_problem
 from zo_gym.gate import perfect_rho
 
@@ -229,7 +230,7 @@ def scripted(gate: str, threshold: float, actions: list[str], **settings: Any) -
     assert problem.gradient is not None
     for action in actions:
         x = calls.points[-1][-1:]
-        g = problem.gradient(torch.from_numpy(x)).numpy()[0]
+        g = problem.gradients(torch.from_numpy(x)).numpy()[0]
         # Slightly off the tangent plane, so that the probe's slope is not 0 but its cosine is.
         across = np.cross(g, [1.0, 0.0, 0.0]) + 0.02 * g
         *_, info = env.step((g if action == "g" else across)[None].astype(np.float32))
