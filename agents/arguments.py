@@ -106,7 +106,7 @@ def preset_of(args: TrainArgs) -> Preset:
         base = PRESETS[args.preset]
     else:
         base = DIRECTIONAL_PRESETS["offline" if has_splits(args.problem) else "online"]
-    given = {
+    given: dict[str, Any] = {
         "network": args.policy,
         "gate": args.gate,
         "update": args.update,

@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from zo_gym.agents.arguments import TrainArgs
 from zo_gym.agents.offline import train_in_memory
-from zo_gym.agents.sb3.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
+from zo_gym.agents.sb3.callbacks import SIGNALS, MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
 from zo_gym.agents.train import learn, run_training
 from zo_gym.agents.training_run import prepare
 
@@ -48,9 +48,10 @@ class Evaluations:
 
     count: int = 0
     interrupt_at: int | None = None
+    signal: signal.Signals = signal.SIGINT
 
     def register(self, patch: pytest.MonkeyPatch, name: str = "quadratic") -> None:
-        """Make the registered problem count, and send Ctrl-C at one of its evaluations."""
+        """Make the registered problem count, and send the signal at one of its evaluations."""
         plain = PROBLEMS[name]
 
         @wraps(plain)
@@ -60,7 +61,7 @@ class Evaluations:
             def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
                 before, self.count = self.count, self.count + points.shape[:2].numel()
                 if self.interrupt_at is not None and before < self.interrupt_at <= self.count:
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(self.signal)
                 return problem.fun(points, instances)
 
             return replace(problem, fun=fun)
@@ -242,12 +243,13 @@ def test_training_in_memory_follows_the_first_row_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
 @pytest.mark.parametrize("at", [50, 299])
-def test_ctrl_c_ends_training_between_two_steps_and_gives_the_signal_back(
-    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_signal_ends_training_between_two_steps_and_is_given_back(
+    at: int, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    evaluations = Evaluations(interrupt_at=at)
+    before = signal.getsignal(number)
+    evaluations = Evaluations(interrupt_at=at, signal=number)
     evaluations.register(monkeypatch)
     run = prepare(tiny(tmp_path, total_queries=1000), tmp_path)
     interrupted, metrics, _ = learn(run)
@@ -255,7 +257,42 @@ def test_ctrl_c_ends_training_between_two_steps_and_gives_the_signal_back(
     assert at <= evaluations.count == metrics.total_queries() <= at + 1  # the step that ran was finished
     assert evaluations.count == 1 + 2 * run.agent.num_timesteps
     assert (tmp_path / "checkpoint.pt").exists()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_a_hangup_that_nohup_ignores_stays_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Evaluations(interrupt_at=50, signal=signal.SIGHUP).register(monkeypatch)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interrupted, metrics, _ = learn(prepare(tiny(tmp_path, total_queries=300), tmp_path))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not interrupted
+    assert metrics.total_queries() > 290
+
+
+def test_a_second_sigterm_kills_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first one the default action is back; a test would not survive the second."""
+    plain, found = PROBLEMS["quadratic"], list[Any]()
+
+    @wraps(plain)
+    def watched(**options: Any) -> Problem:
+        problem = plain(**options)
+
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+            found.append(None)
+            if len(found) == 20:
+                signal.raise_signal(signal.SIGTERM)
+                found.append(signal.getsignal(signal.SIGTERM))
+            return problem.fun(points, instances)
+
+        return replace(problem, fun=fun)
+
+    monkeypatch.setitem(PROBLEMS, "quadratic", watched)
+    assert learn(prepare(tiny(tmp_path, total_queries=300), tmp_path)).interrupted
+    assert found[20] == signal.SIG_DFL
 
 
 def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from zo_gym.agents import curves
-from zo_gym.agents.compare import markdown, print_table, rows_of
+from zo_gym.agents.compare import compare, markdown, print_table, rows_of
 from zo_gym.agents.curves import Curves, draw_starts, problem_of, run_method, run_policy, tuned_zo_sgd
 from zo_gym.agents.plots import figure
+from zo_gym.agents.policies.bundle import PolicyConfig, new_policy
 from zo_gym.agents.query_grid import grid_of, on_grid
 
 from zo_gym import PROBLEMS, Problem, ZOSamplingEnv, make_problem
@@ -214,6 +215,23 @@ def test_ctrl_c_ends_a_comparison_instead_of_falsifying_it(monkeypatch: pytest.M
     monkeypatch.setitem(PROBLEMS, "quadratic", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_method("m", draw_starts(SETTINGS, [0, 1]), method="rand-ada")
+
+
+def test_a_comparison_draws_its_starts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two environments draw the starts that are reported and those that are tuned on; two are acted in."""
+    built: list[int] = []
+    plain = curves.ZOSamplingVectorEnv
+
+    def watched(**options: Any) -> Any:
+        built.append(options["num_envs"])
+        return plain(**options)
+
+    monkeypatch.setattr(curves, "ZOSamplingVectorEnv", watched)
+    config = PolicyConfig("ddpg", "mlp", 4, 4, None, 1.0, {})
+    found = compare(new_policy(config, seed=0), SETTINGS, [0, 1])
+    assert sorted(built) == [2, 2, 2, 3]
+    assert [len(c.best) for c in found] == [2] * 4
+    assert len({tuple(c.best[:, 0]) for c in found}) == 1  # all start from the same points
 
 
 def test_zo_sgd_is_tuned_to_the_eta_with_the_least_mean_final_f() -> None:
