@@ -71,7 +71,7 @@ class TrainArgs:
     seed: int = 0
     """Seed of everything random in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks, replay samples and the problem live; auto: CUDA where torch sees one."""
+    """Where networks, replay samples and the problem live; auto: CUDA where torch sees a device."""
     threads: int | None = None
     """CPU threads of torch; None: the preset's, 1 (2 for attacks with --policy directional)."""
     logdir: Path = Path("runs")
@@ -90,7 +90,7 @@ MAY_CHANGE = ("total_queries", "progress", "resume")
 
 
 def resolve_device(name: str) -> str:
-    """Return the device by that name; "auto" is CUDA where torch sees one.
+    """Return the device by that name; "auto" is CUDA where torch sees a device.
 
     Raises:
         ValueError: CUDA was asked for by name, and torch sees none.
@@ -210,8 +210,11 @@ def load_args(folder: Path) -> TrainArgs:
 
 def check_resumed(args: TrainArgs, stored: TrainArgs) -> None:
     """Raise ValueError for arguments that differ from those of the resumed run and may not."""
+    preset = preset_of(stored)
     for field in dataclasses.fields(TrainArgs):
         asked, own = getattr(args, field.name), getattr(stored, field.name)
+        if own is None and asked is not None:
+            own = getattr(preset, field.name, None)  # what None stands for
         if field.name not in MAY_CHANGE and asked != own:
             raise ValueError(
                 f"{flag(field.name)} must be the resumed run's own, {own}, got {asked}. Drop it, or train a new run; "

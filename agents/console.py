@@ -1,4 +1,4 @@
-"""What a command says when it cannot go on."""
+"""Errors of the commands, each as one clear line."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ DELTAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 @dataclass(frozen=True)
 class Curves:
-    """N runs on one grid of query counts.
+    """Holds N runs on one grid of query counts.
 
     Attributes:
         name: What the table calls it.
@@ -53,7 +53,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Starts:
-    """Where the N runs of a comparison start.
+    """Holds the starts of the N runs of a comparison.
 
     Attributes:
         spec: Settings of the environment, resolved.

@@ -32,12 +32,12 @@ NO_HYPER_PARAMETERS = ("progress", "checkpoint_every", "eval_seeds", "threads")
 
 
 class Learned(NamedTuple):
-    """What training left."""
+    """Holds the outcome of training."""
 
     interrupted: bool
-    """A signal ended it before its budget was spent."""
+    """Whether a signal ended it before its budget was spent."""
     metrics: MetricsCallback
-    """What was measured."""
+    """The metrics that were logged, and the episodes that ended."""
     policy: Policy
     """The policy as it was saved."""
 

@@ -1,4 +1,4 @@
-"""A training run: its arguments turned into environment, agent and folder, new or resumed."""
+"""Turn arguments into a training run, new or resumed: its environment, agent and folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_TRANSITIONS = 1_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is being trained.
+    """Holds a run that is being trained.
 
     Attributes:
         args: What the user asked for.
@@ -149,7 +149,7 @@ def new_folder(args: TrainArgs) -> Path:
 
 
 def policy_config(run: Run) -> PolicyConfig:
-    """Return what the policy's folder says about it."""
+    """Return the description that is saved with the run's policy."""
     spec = env_of(run.agent.env).config
     sigma = run.preset.exploration
     return PolicyConfig(

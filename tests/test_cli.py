@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from zo_gym.agents import evaluate, train, training_run
-from zo_gym.agents.arguments import TrainArgs, load_args
+from zo_gym.agents.arguments import TrainArgs, check_resumed, load_args
 from zo_gym.agents.curves import draw_starts, run_method
 from zo_gym.agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
 from zo_gym.agents.policies.bundle import load_policy
@@ -323,8 +323,9 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_resuming_takes_every_other_argument_from_the_run(short: Path) -> None:
     own = tiny(short.parent, total_queries=60, seed=5)
     assert load_args(short) == own
-    parsed = train.parse(["--resume", str(short), "--total-queries", "70", "--seed", "5", "--no-progress"])
-    assert parsed == replace(own, resume=short, total_queries=70)
+    parsed = train.parse(["--resume", str(short), "--total-queries", "70", "--seed", "5", "--num-envs", "1"])
+    assert parsed == replace(own, resume=short, total_queries=70, num_envs=1, progress=True)
+    check_resumed(parsed, own)  # what is the run's own may be said again
 
 
 def test_an_extended_run_is_the_longer_run_bit_for_bit(
@@ -347,7 +348,7 @@ def test_an_extended_run_is_the_longer_run_bit_for_bit(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num-envs", "4"], "--num-envs must be the resumed run's own, None, got 4. Drop it, or train a new run"),
+        (["--num-envs", "4"], "--num-envs must be the resumed run's own, 1, got 4. Drop it, or train a new run"),
         (["--seed", "0"], "--seed must be the resumed run's own, 5, got 0."),  # the default of a new run, and asked for
         (["--budget", "60"], f"--budget must be the resumed run's own, {BUDGET}, got 60."),
         (["--checkpoint-every", "7"], "--checkpoint-every must be the resumed run's own, 500, got 7."),

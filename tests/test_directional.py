@@ -1,4 +1,4 @@
-"""Directional agents: what they learn from, what they keep, and that SB3 adds nothing to the plain regression."""
+"""Directional agents: what they learn from and keep, and that they learn what the plain regression learns."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def samples(slopes: list[float], values: list[float], n: int = D, d: int = D) ->
 
 
 class Fixed(torch.nn.Module):
-    """Predicts what it was told to."""
+    """Predicts given slopes and values."""
 
     def __init__(self, slopes: list[float], values: list[float] | None, scale: float) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ def test_a_potential_is_for_images_with_a_class(shape: tuple[int, ...] | None, n
 
 
 class Recorded:
-    """What the environment told, step by step."""
+    """Keeps what the environment reported, step by step."""
 
     def __init__(self, agent: Directional) -> None:
         self.infos: list[list[dict[str, Any]]] = []
@@ -244,38 +244,38 @@ class Recorded:
         agent._store_transition = keep  # type: ignore[method-assign]
 
 
-def test_the_buffer_keeps_what_the_infos_said() -> None:
+def test_the_buffer_keeps_what_the_infos_reported() -> None:
     agent = agent_of(DIGITS, replace(OFFLINE, updates_per_step=0), rows=3)
     recorded = Recorded(agent)
     collect(agent, 150)
     buffer = buffer_of(agent)
     steps = len(recorded.infos)
     assert buffer.size() == steps > 10
-    told = np.array([[info["black_box_delta"] for info in infos] for infos in recorded.infos])
-    np.testing.assert_allclose(buffer.slopes[:steps], told, rtol=1e-6)
+    reported = np.array([[info["black_box_delta"] for info in infos] for infos in recorded.infos])
+    np.testing.assert_allclose(buffer.slopes[:steps], reported, rtol=1e-6)
     assert "next_observations" not in buffer.stored
     assert buffer.observations.dtype == np.float16
     # float16 keeps 11 bits.
     np.testing.assert_allclose(buffer.observations[:steps], np.stack(recorded.observations), rtol=1e-3, atol=1e-6)
-    # The unknown part is the attack loss: f - 0.1 |clip(x) - x0|_1 at the x that the step began at.
-    family = make_problem("digits_attack", **DIGITS["problem_options"])
-    assert family.measure is not None
+    # The black-box part is the attack loss: f - 0.1 |clip(x) - x0|_1 at the x that the step began at.
+    attacks = make_problem("digits_attack", **DIGITS["problem_options"])
+    assert attacks.measure is not None
     for step in range(steps):
         x = torch.from_numpy(recorded.observations[step][:, :64])
         instances = torch.tensor([info["instance"] for info in recorded.infos[step]])
-        margin = family.measure(x, instances)["margin"].numpy()
+        margin = attacks.measure(x, instances)["margin"].numpy()
         np.testing.assert_allclose(buffer.values[step], margin, atol=1e-4)
     directions = buffer.actions[:steps].astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=2), 1.0, atol=2e-3)
 
 
-def test_without_a_known_part_the_slope_is_that_of_f() -> None:
+def test_without_a_composite_term_the_slope_is_that_of_f() -> None:
     agent = agent_of(BOWL, ONLINE)
     recorded = Recorded(agent)
     collect(agent, 60)
-    told = [infos[0]["delta"] for infos in recorded.infos]
-    np.testing.assert_allclose(buffer_of(agent).slopes[: len(told), 0], told, rtol=1e-6)
-    assert np.isnan(buffer_of(agent).values[: len(told)]).all()
+    reported = [infos[0]["delta"] for infos in recorded.infos]
+    np.testing.assert_allclose(buffer_of(agent).slopes[: len(reported), 0], reported, rtol=1e-6)
+    assert np.isnan(buffer_of(agent).values[: len(reported)]).all()
 
 
 def test_forty_thousand_images_take_less_than_200_megabytes() -> None:
@@ -479,9 +479,7 @@ def test_arguments_that_do_not_go_together_are_refused(changes: dict[str, Any], 
         check(replace(ARGS, **changes))
 
 
-def test_train_py_trains_on_a_family_in_short_exploring_episodes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_py_trains_on_attacks_in_short_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DIRECTIONAL_PRESETS, "offline", replace(OFFLINE, final_updates=5))
     args = replace(ARGS, problem="digits_attack", num_envs=5, total_queries=200, logdir=tmp_path, budget=400)
     folder = run_training(args)

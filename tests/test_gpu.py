@@ -1,7 +1,7 @@
 """The same code path on CUDA: networks, replay samples and problems live on the device.
 
-Without one a pretended device tells what CUDA would refuse and rounds convolutions as CUDA does; of other rounding and
-of speed it has nothing to say.
+On a machine without CUDA a pretended device refuses what CUDA would refuse, and rounds convolutions as CUDA does. It
+cannot show other rounding, nor speed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TINY = TrainArgs(
 
 @pytest.fixture(autouse=True)
 def cuda() -> Iterator[None]:
-    """The machine's device, or else a pretended one."""
+    """Use the machine's device, or else a pretended one."""
     if REAL:
         yield
     else:
@@ -75,7 +75,7 @@ def test_training_keeps_networks_replay_samples_and_f_on_the_device(algo: Any, g
 @pytest.mark.skipif(not REAL, reason="torch sees no CUDA device")
 @pytest.mark.parametrize("rows", [64, 1024, 16_384])
 def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """A benchmark: it prints what this device does, and fails only where nothing runs."""
+    """It is a benchmark: it prints the device's speed, and fails only where nothing runs."""
     settings = {
         "problem": "digits_attack",
         "problem_options": {"augmented_share": 0.95},
@@ -167,7 +167,7 @@ def test_every_method_runs_on_the_device_as_on_the_host(method: str) -> None:
 
 
 def test_sparse_data_are_on_the_device() -> None:
-    """More zeros than a dense product is worth; as a9a's."""
+    """The matrix has so many zeros that it is kept sparse, as a9a's."""
     matrix = torch.eye(40, dtype=torch.float64)[:, :30]
     w, r = torch.arange(60.0, dtype=torch.float64).view(2, 30), torch.ones(2, 40, dtype=torch.float64)
     there = linear_map(matrix.to(CUDA))

@@ -15,7 +15,7 @@ LARGE = 16
 
 
 class FirstConv2d(nn.Conv2d):
-    """A 5 x 5 convolution of stride 2 and padding 2 of one channel, with a quick gradient in the image.
+    """Convolves one channel with 5 x 5 filters, stride 2 and padding 2, with a quick gradient in the image.
 
     Gradients through a stride take 4 times as long. Where the image's gradient is wanted, the layer is computed as a
     convolution of stride 1 over the four images that every second pixel makes, with the same weights: 3 x 3 of them,
@@ -44,8 +44,8 @@ class Potential(nn.Module):
 
     A convolution of stride 2 responds differently to an image that has moved by a pixel, and the slopes that training
     leaves undetermined differ. h is therefore the mean over three such moves, each moved back. This agrees better with
-    the gradient of classifiers that hardly change under such moves: a cosine of .56 instead of .52 in one trial, of .60
-    instead of .55 in another.
+    the gradient of classifiers that hardly change under such moves: a cosine of .56 instead of .52 in one experiment, of
+    .60 instead of .55 in another.
 
     Args:
         shape: (H, W) of the image behind x.

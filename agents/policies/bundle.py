@@ -55,7 +55,7 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class Policy:
-    """A deterministic policy, observations -> directions.
+    """Maps observations to directions, deterministically.
 
     Attributes:
         config: What it was trained for.

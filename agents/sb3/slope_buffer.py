@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class SlopeSamples(NamedTuple):
-    """A batch of B transitions."""
+    """Holds a batch of B transitions."""
 
     observations: Tensor
     """s, (B, n), with x first."""

@@ -67,7 +67,7 @@ def test_minimize_knows_it_by_name(tmp_path: Path) -> None:
     assert Optimizer(np.zeros(DIM), method="zo-rl", weights=folder, seed=0).ask().shape == (1, DIM)
 
 
-def test_it_is_an_installed_method() -> None:
+def test_it_is_an_added_method() -> None:
     assert "zo-rl" in added_methods()
 
 
