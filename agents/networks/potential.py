@@ -44,8 +44,8 @@ class Potential(nn.Module):
 
     A convolution of stride 2 responds differently to an image that has moved by a pixel, and the slopes that training
     leaves undetermined differ. h is therefore the mean over three such moves, each moved back. This agrees better with
-    the gradient of classifiers that hardly change under such moves: a cosine of .56 instead of .52 in one experiment, of
-    .60 instead of .55 in another.
+    the gradient of classifiers that hardly change under such moves: a cosine of .56 instead of .52 in one experiment,
+    and of .60 instead of .55 in another.
 
     Args:
         shape: (H, W) of the image behind x.
