@@ -1,7 +1,7 @@
 """Algorithm 1 over B rows at once: the same method from B starts, or on B instances, one batched evaluation a round.
 
-`ask_run` is the driver of every method: it repeats `zo_gym.step.ask_step` and leaves the oracle out. `run` answers it from
-an oracle, which is what `minimize` and the benchmarks do; `zo_gym.Optimizer` hands its questions to the user.
+`ask_run` is the driver of every method: it repeats `zo_gym.step.ask_step` and leaves the oracle out. `run` answers it
+from an oracle, which `minimize` and the benchmarks use; `zo_gym.Optimizer` hands its questions to the user.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One batched zeroth-order step: the only place where x moves.
 
 `ask_step` leaves the oracle out: it is a generator that yields the points to evaluate and is sent their values. `step`
-answers it from an oracle, `zo_gym.run` answers it for whole runs, `zo_gym.Optimizer` hands the questions to the user, and
-`zo_gym.meta.differentiable_run` answers with values that carry derivatives.
+answers it from an oracle, `zo_gym.run` answers it for whole runs, `zo_gym.Optimizer` hands the questions to the user,
+and `zo_gym.meta.differentiable_run` answers with values that carry derivatives.
 """
 
 from __future__ import annotations
@@ -227,17 +227,25 @@ def require_smoothing(smoothing: float, dtype: torch.dtype) -> float:
     return smoothing
 
 
+def check_budget(budget: int) -> int:
+    """Return the budget if it is an integer number of queries that int64 can count.
+
+    Raises:
+        TypeError, ValueError: It is not.
+    """
+    if check_integer("budget", budget, 1) > MOST_QUERIES:
+        raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
+    return int(budget)
+
+
 def require_budget(budget: int, step_cost: int, on_failure: OnFailure) -> None:
     """Raise unless the budget holds the start (1 query) and one step.
 
     Raises:
-        TypeError: It is not an integer.
-        ValueError: It is too small.
+        TypeError, ValueError: It does not, or is no budget.
     """
     least = int(worst_case(1 + step_cost, on_failure))
-    if check_integer("budget", budget, 1) > MOST_QUERIES:
-        raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
-    if budget < least:
+    if check_budget(budget) < least:
         retries = ", all of them retried" if on_failure == "retry" else ""
         raise ValueError(
             f"budget must be at least {least} queries (1 for the start, {step_cost} for one step{retries}), "
