@@ -1,4 +1,8 @@
-"""Reinforcement-learning agents for `zo_gym`: DDPG, TD3 and SAC from Stable-Baselines3, training and evaluation."""
+"""Reinforcement-learning agents for `zo_gym`: DDPG, TD3 and SAC from Stable-Baselines3, their training and evaluation.
+
+`train` and `evaluate` are the commands. `arguments` and `presets` hold what is trained, `build` makes environment and
+agent, and `compare` measures the result. The import path is `zo_gym.agents`, installed and in a checkout.
+"""
 
 from importlib.util import find_spec
 
