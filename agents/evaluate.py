@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.draw import draw
+from benchmarks.figures.catalogue import draw
 from benchmarks.policies import try_pretrained
 from zo_gym.files import write_atomically, write_json, write_text
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
-
+from .curve_style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
 from .curves import Curves
 
 if TYPE_CHECKING:

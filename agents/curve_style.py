@@ -1,0 +1,79 @@
+"""Draw curves: the line of a method, the band of its deviation, running means, and axes without clutter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zo_gym.envs.render import BLUE, ORANGE, VERMILLION
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Dashes = str | tuple[float, tuple[float, ...]]
+
+# Okabe & Ito (2008), "Color universal design": colours that remain apart for colour-blind readers.
+GREEN, PURPLE, SKY, BLACK = "#009E73", "#CC79A7", "#56B4E9", "#000000"
+COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
+STYLES: tuple[Dashes, ...] = ("-", "--", "-.", ":", "-", "--")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Describes how one method is drawn.
+
+    Attributes:
+        colour: Colour of line and band.
+        dashes: matplotlib's linestyle.
+        width: Width of the line in points.
+        shade: Opacity of the band, 0 to 1.
+        height: Lines with greater ones cover the others.
+    """
+
+    colour: str
+    dashes: Dashes
+    width: float = 1.8
+    shade: float = 0.18
+    height: float = 2.0
+
+
+def draw_band(axis: Axes, queries: np.ndarray, mean: np.ndarray, std: np.ndarray, line: Line, label: str) -> None:
+    """Draw a mean (T,) with one standard deviation (T,) to either side, where they are finite."""
+    mean, std = np.where(np.isfinite(mean), mean, np.nan), np.where(np.isfinite(std), std, np.nan)
+    low, high, height = mean - std, mean + std, line.height
+    axis.plot(queries, mean, ls=line.dashes, lw=line.width, color=line.colour, label=label, zorder=height)
+    axis.fill_between(queries, low, high, color=line.colour, alpha=line.shade, linewidth=0, zorder=height - 1)
+
+
+def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, sample standard deviation and number of the values that are not NaN, (n, T) -> 3 x (T,).
+
+    The mean is NaN where there are no values, the deviation where there are fewer than two.
+    """
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    with np.errstate(invalid="ignore", over="ignore"):  # a run that overflowed has no deviation
+        mean = np.where(count > 0, np.where(known, values, 0.0).sum(0) / np.maximum(count, 1), np.nan)
+        squares = (np.where(known, values - mean, 0.0) ** 2).sum(0)
+        std = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
+    return mean, std, count
+
+
+def running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Replace each value by the mean of the finite ones among its `width` neighbours, (n, T) -> (n, T).
+
+    The window is centred and shorter at the ends; the mean is NaN where it holds no finite value.
+    """
+    known = np.isfinite(values)
+    kernel = np.ones(min(width, values.shape[1]))
+    weight = np.stack([np.convolve(row, kernel, mode="same") for row in known.astype(np.float64)])
+    total = np.stack([np.convolve(row, kernel, mode="same") for row in np.where(known, values, 0.0)])
+    return np.where(weight > 0.5, total / np.maximum(weight, 1.0), np.nan)
+
+
+def tidy(axis: Axes) -> None:
+    """Hide the spines that carry no numbers, and draw a faint grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)
