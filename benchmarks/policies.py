@@ -85,7 +85,7 @@ def run_policies(args: PoliciesArgs) -> Path:
     for part in _parts(kind):
         for name, task in part.tasks.items():
             if part.pictured:
-                _picture(folder, name, task, out)
+                _draw_pictures(folder, name, task, out)
     print(f"Figures and tables: {out}")
     return out
 
@@ -117,7 +117,7 @@ def try_pretrained(name: str, out: Path | None = None, *, workers: int = 2, prog
     figures = folder / "figures"
     text, _ = write_tables(folder, figures)
     print(text.read_text(encoding="utf-8"))
-    _picture(folder, task.name, task, figures)
+    _draw_pictures(folder, task.name, task, figures)
     print(f"Tables and pictures: {figures}")
     return figures
 
@@ -145,7 +145,7 @@ def _parts(kind: str) -> list[Part]:
     ]
 
 
-def _picture(folder: Path, name: str, task: Task, out: Path) -> None:
+def _draw_pictures(folder: Path, name: str, task: Task, out: Path) -> None:
     if all((folder / name / method).is_dir() for method in PICTURED):
         write_gallery(folder, name, out, PICTURED)
         write_filmstrip(folder, task, out)

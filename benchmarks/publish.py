@@ -59,24 +59,17 @@ def publish(name: str, results: Path, validation: bool = False) -> Path:
     out = pretrained.FOLDER / name
     save_weights(load_policy(source), out)
     report = json.loads((source / "training.json").read_text(encoding="utf-8"))
-    write_text(out / "CARD.md", card(name, task, MeanCurves(results, task.name), report))
+    write_text(out / "CARD.md", card_text(name, task, MeanCurves(results, task.name), report))
     return out
 
 
-def card(name: str, task: Task, curves: MeanCurves, training: dict[str, float]) -> str:
+def card_text(name: str, task: Task, curves: MeanCurves, training: dict[str, float]) -> str:
     """Return the card as Markdown; of the results it quotes the first repeat alone, which is the policy that ships."""
     repeats = len(curves.methods["policy"].records)
     curves.methods = {method: replace(found, records=found.records[:1]) for method, found in curves.methods.items()}
     attack = task.attack("test")
     budget, d = curves.budget("policy"), attack.problem.dim
-    header = [
-        "method",
-        "f after 50 queries",
-        f"after {budget // 10:,}",
-        f"after {budget:,}",
-        "success",
-        "median queries",
-    ]
+    after = ["f after 50 queries", f"after {budget // 10:,}", f"after {budget:,}"]
     rows = []
     for method, words in ROWS:
         if method in curves.methods:
@@ -98,7 +91,7 @@ def card(name: str, task: Task, curves: MeanCurves, training: dict[str, float]) 
         "seconds": f"{training['seconds']:.0f}",
         "repeats": repeats,
         "date": time.strftime("%Y-%m-%d"),
-        "table": markdown_table(header, rows),
+        "table": markdown_table(["method", *after, "success", "median queries"], rows),
     }
     return TEMPLATE.format(**facts)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from zo_gym.files import write_atomically
 
-FORMAT = 1
+RECORD_FORMAT = 1
 """Version of the file format; files of another version are refused."""
 
 
@@ -56,7 +56,7 @@ def save_record(folder: Path, record: Record) -> Path:
     if record.cosine is not None:
         arrays["cosine"] = record.cosine.astype(np.float32)
     arrays |= {f"extra_{name}": value for name, value in record.extras.items()}
-    head = {"format": FORMAT, "problem": record.problem, "method": record.method, "seed": record.seed}
+    head = {"format": RECORD_FORMAT, "problem": record.problem, "method": record.method, "seed": record.seed}
     text = np.array(json.dumps(head | {"meta": record.meta}, default=str))
     path = path_of(folder, record.problem, record.method, record.seed)
 
@@ -77,8 +77,8 @@ def load_record(path: Path) -> Record:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             head = json.loads(str(file["head"]))
-            if head["format"] != FORMAT:
-                raise ValueError(f"format {head['format']}, expected {FORMAT}")
+            if head["format"] != RECORD_FORMAT:
+                raise ValueError(f"format {head['format']}, expected {RECORD_FORMAT}")
             extras = {name.removeprefix("extra_"): file[name] for name in file.files if name.startswith("extra_")}
             cosine = file["cosine"] if "cosine" in file.files else None
             return Record(

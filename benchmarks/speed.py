@@ -27,7 +27,7 @@ from zo_gym.problems import make_problem
 
 OVERHEAD_BUDGET, ATTACK_QUERIES = 1000, 2000
 """Queries of a run that is timed, and of an attack on each image."""
-IMPORTED, ALONE = "zo_gym", "torch, gymnasium"
+IMPORTED, COMPARED = "zo_gym", "torch, gymnasium"
 """Modules whose import is timed, and those that it is compared with."""
 
 
@@ -77,8 +77,8 @@ def measure_all(args: SpeedArgs) -> list[Ratio]:
     write_text(args.out / "profile.txt", profile(watched, OVERHEAD_BUDGET))
     pace = ratios(training_on_nothing(args.training_steps), training(args.training_steps), few)
     found.append(_ratio("training steps/s / same agent on a do-nothing env", pace, ">= 0.85"))
-    both = ratios(importing(IMPORTED), importing(ALONE), args.repeats)
-    return [*found, _ratio(f"import {IMPORTED} / import {ALONE}, each in a fresh interpreter", both, "<= 1.15")]
+    both = ratios(importing(IMPORTED), importing(COMPARED), args.repeats)
+    return [*found, _ratio(f"import {IMPORTED} / import {COMPARED}, each in a fresh interpreter", both, "<= 1.15")]
 
 
 def _ratio(name: str, values: np.ndarray, bar: str) -> Ratio:

@@ -47,7 +47,7 @@ class Column:
     score: Callable[[MethodSummary], float] | None = None
 
 
-def markdown(table: Sequence[MethodSummary]) -> str:
+def problem_table(table: Sequence[MethodSummary]) -> str:
     """Return the summaries of one problem as a Markdown table under a heading, by group, with notes on the columns.
 
     The best value of each column is bold; the reference, which sees the gradient, does not compete.
@@ -164,6 +164,6 @@ def write_tables(folder: Path, out: Path) -> tuple[Path, Path]:
     names = [name for name in FIRST_PROBLEMS if name in stored] + sorted(stored - set(FIRST_PROBLEMS))
     tables = [summaries(folder, name) for name in names]
     paths = out / "tables.md", out / "tables.csv"
-    write_text(paths[0], "\n".join(markdown(table) for table in tables))
+    write_text(paths[0], "\n".join(problem_table(table) for table in tables))
     write_text(paths[1], csv_text([row for table in tables for row in table]))
     return paths

@@ -11,7 +11,7 @@ from zo_gym.agents.policies.bundle import load_policy
 from zo_gym.agents.policies.policy_method import field_of
 from zo_gym.agents.query_grid import direction_generators
 
-from benchmarks.figures.pictures import save_figure, show_picture
+from benchmarks.figures.pictures import Sizes, save_figure, show_picture
 from benchmarks.solvers import zeroth_order
 from benchmarks.solvers.base import Setup, starts_of
 from benchmarks.solvers.guesses import following
@@ -29,14 +29,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-IMAGES = (0, 1, 2)
+STRIP_IMAGES = (0, 1, 2)
 """Numbers of the images that are shown."""
 POLICY_MARKS, RANDOM_MARKS = (0, 10, 20, 50), (20, 200, 1000, 5000)
 """Queries after which an image is shown, with the policy and with ZO-SGD."""
-CELL, CAPTION, HEAD = 1.05, 0.34, 0.4
-"""In inches: side of an image with its gap, height of the words below, height of the methods' names."""
-LEFT, BETWEEN = 0.1, 0.3
-"""In inches: left margin, and further gap between the methods."""
+STRIP = Sizes(cell=0.95, gap=0.1, caption=0.34, head=0.4, margin=0.1, between=0.3)
 
 
 def snapshots(
@@ -60,10 +57,10 @@ def write_filmstrip(folder: Path, task: Task, out: Path) -> Path:
     Raises:
         FileNotFoundError: The policy has not been trained.
     """
-    problem = task.problem("test").subset(IMAGES)
+    problem = task.problem("test").subset(STRIP_IMAGES)
     place = folder / task.name
     policy = load_policy(policy_folder(task, place, "slopes", 0))
-    setup = Setup(task, problem, tuple(range(len(IMAGES))), {}, place)
+    setup = Setup(task, problem, tuple(range(len(STRIP_IMAGES))), {}, place)
     learned = following()(field_of(policy, problem.context), setup)
     delta = tuned_options("zo-sgd", zeroth_order.SOLVERS, task, place)["delta"]
     random = build("zo-sgd", problem.dim, learning_rate=delta / problem.dim)
@@ -71,37 +68,40 @@ def write_filmstrip(folder: Path, task: Task, out: Path) -> Path:
     left = snapshots(problem, learned, POLICY_MARKS, smoothing=task.smoothing, composite=True)
     right = snapshots(problem, random, random_marks, smoothing=task.smoothing, composite=False)
     columns = list(zip([*POLICY_MARKS, *random_marks], [*left, *right], strict=True))
-    figure = _draw(task, problem.shape, columns, len(left))
+    figure = _draw_strip(task, problem.shape, columns, len(left))
     path = out / f"filmstrip_{task.name}.png"
     save_figure(figure, path)
     return path
 
 
-def _draw(task: Task, shape: tuple[int, ...] | None, columns: list[tuple[int, Tensor]], of_policy: int) -> Figure:
+def _draw_strip(task: Task, shape: tuple[int, ...] | None, columns: list[tuple[int, Tensor]], of_policy: int) -> Figure:
     """Draw one column for each (queries, iterates (B, d)); the first `of_policy` of them are the policy's."""
     from matplotlib.figure import Figure
 
     assert shape is not None
     attack = task.attack("test")
-    width, height = len(columns) * CELL + LEFT + BETWEEN + 0.1, HEAD + len(IMAGES) * (CELL + CAPTION)
+    pitch = STRIP.cell + STRIP.gap
+    width = len(columns) * pitch + STRIP.between + 2 * STRIP.margin
+    height = STRIP.head + len(STRIP_IMAGES) * (pitch + STRIP.caption)
     figure = Figure(figsize=(width, height))
     for column, (queries, points) in enumerate(columns):
         seen, confidence = attack.predict(points)
-        offset = column * CELL + LEFT + (0.0 if column < of_policy else BETWEEN)
-        for row, image in enumerate(IMAGES):
-            bottom = height - HEAD - row * (CELL + CAPTION) - CELL
-            axis = figure.add_axes((offset / width, bottom / height, (CELL - 0.1) / width, (CELL - 0.1) / height))
+        offset = column * pitch + STRIP.margin + (0.0 if column < of_policy else STRIP.between)
+        for row, image in enumerate(STRIP_IMAGES):
+            bottom = height - STRIP.head - row * (pitch + STRIP.caption) - pitch
+            axis = figure.add_axes((offset / width, bottom / height, STRIP.cell / width, STRIP.cell / height))
             show_picture(axis, points[row].detach().clamp(0, 1).reshape(shape).cpu().numpy())
-            _say(axis, int(seen[row]), float(confidence[row]), bool(seen[row] != attack.labels[image]))
+            _answer(axis, int(seen[row]), float(confidence[row]), bool(seen[row] != attack.labels[image]))
             if row == 0:
                 axis.set_title(f"{queries:,} queries", fontsize=8)
     for words, first, last in (("pretrained policy", 0, of_policy), ("ZO-SGD, tuned", of_policy, len(columns))):
-        middle = (first + last) / 2 * CELL + LEFT - 0.05 + (0.0 if first == 0 else BETWEEN)
+        left = STRIP.margin + (0.0 if first == 0 else STRIP.between)
+        middle = left + (first + last) / 2 * pitch - STRIP.gap / 2
         figure.text(middle / width, 1 - 0.08 / height, words, ha="center", va="top", fontsize=10)
     return figure
 
 
-def _say(axis: Axes, seen: int, confidence: float, fooled: bool) -> None:
+def _answer(axis: Axes, seen: int, confidence: float, fooled: bool) -> None:
     """Write the classifier's answer below an image, in red where it is wrong."""
     colour = VERMILLION if fooled else "black"
     axis.set_xlabel(f"“{seen}”, {100 * confidence:.0f} %", fontsize=8, color=colour, labelpad=2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.figures.pictures import save_figure, show_picture
+from benchmarks.figures.pictures import Sizes, save_figure, show_picture
 from benchmarks.records import Record
 from benchmarks.results import MethodResults, load_results
 from zo_gym.envs.render import GREY, VERMILLION
@@ -23,9 +23,7 @@ DEFAULT_METHODS = ("zo-sgd", "zo-rl")
 NEEDED = ("final_x", "original", "label", "predicted", "confidence_before", "confidence_after", "success_at")
 """The extras of a record that a gallery is drawn from."""
 
-CELL, GAP, BETWEEN, CAPTION, HEAD, BAR, MARGIN = 1.25, 0.35, 0.3, 0.5, 0.45, 0.75, 0.15
-"""In inches: side of an image, gap to the next one, further gap to the next method, height of the words below, height
-of the method's name, width of the colour bar, margin."""
+GALLERY = Sizes(cell=1.25, gap=0.35, caption=0.5, head=0.45, margin=0.15, between=0.3, bar=0.75)
 
 
 def draw_gallery(
@@ -139,12 +137,14 @@ def _say(axis: Axes, first: str, second: str, colour: str = "black") -> None:
 
 def _sign(axis: Axes, sign: str) -> None:
     """Write a sign into the gap to the left of an image."""
-    axis.text(-GAP / CELL / 2, 0.5, sign, transform=axis.transAxes, ha="center", va="center", fontsize=15)
+    axis.text(
+        -GALLERY.gap / GALLERY.cell / 2, 0.5, sign, transform=axis.transAxes, ha="center", va="center", fontsize=15
+    )
 
 
 def _left(column: int) -> float:
     """Return where a column begins, in inches: three columns a method, a wider gap between methods."""
-    return MARGIN + column * (CELL + GAP) + column // 3 * BETWEEN
+    return GALLERY.margin + column * (GALLERY.cell + GALLERY.gap) + column // 3 * GALLERY.between
 
 
 def _grid(lines: int, methods: int) -> tuple[Figure, list[list[Axes]]]:
@@ -152,13 +152,15 @@ def _grid(lines: int, methods: int) -> tuple[Figure, list[list[Axes]]]:
     from matplotlib.figure import Figure
 
     columns = 3 * methods
-    width = _left(columns - 1) + CELL + BAR + MARGIN
-    height = HEAD + lines * (CELL + CAPTION) + MARGIN / 2
+    width = _left(columns - 1) + GALLERY.cell + GALLERY.bar + GALLERY.margin
+    height = GALLERY.head + lines * (GALLERY.cell + GALLERY.caption) + GALLERY.margin / 2
     figure = Figure(figsize=(width, height))
     axes = []
     for line in range(lines):
-        bottom = (height - HEAD - line * (CELL + CAPTION) - CELL) / height
-        places = [(_left(column) / width, bottom, CELL / width, CELL / height) for column in range(columns)]
+        bottom = (height - GALLERY.head - line * (GALLERY.cell + GALLERY.caption) - GALLERY.cell) / height
+        places = [
+            (_left(column) / width, bottom, GALLERY.cell / width, GALLERY.cell / height) for column in range(columns)
+        ]
         axes.append([figure.add_axes(place) for place in places])
     return figure, axes
 
@@ -169,18 +171,20 @@ def _head(figure: Figure, chosen: Sequence[MethodResults]) -> None:
 
     width, height = figure.get_size_inches()
     for m, results in enumerate(chosen):
-        left, right = _left(3 * m) / width, (_left(3 * m + 2) + CELL) / width
-        figure.text((left + right) / 2, 1 - HEAD / 2 / height, results.label, ha="center", va="center", fontsize=11)
-        rule = 1 - (HEAD - 0.08) / height
+        left, right = _left(3 * m) / width, (_left(3 * m + 2) + GALLERY.cell) / width
+        figure.text(
+            (left + right) / 2, 1 - GALLERY.head / 2 / height, results.label, ha="center", va="center", fontsize=11
+        )
+        rule = 1 - (GALLERY.head - 0.08) / height
         figure.add_artist(Line2D([left, right], [rule, rule], color=GREY, linewidth=0.6))
 
 
 def _bar(figure: Figure, image: object) -> None:
     """Draw the perturbations' scale at the right of the first line."""
     width, height = figure.get_size_inches()
-    left = width - MARGIN - BAR + 0.15
-    bottom = height - HEAD - CELL
-    axis = figure.add_axes((left / width, bottom / height, 0.1 / width, CELL / height))
+    left = width - GALLERY.margin - GALLERY.bar + 0.15
+    bottom = height - GALLERY.head - GALLERY.cell
+    axis = figure.add_axes((left / width, bottom / height, 0.1 / width, GALLERY.cell / height))
     bar = figure.colorbar(image, cax=axis)  # type: ignore[arg-type]
     bar.set_label("perturbation", fontsize=8)
     bar.ax.tick_params(labelsize=7)

@@ -13,7 +13,7 @@ from benchmarks.results import MethodResults, load_results
 from benchmarks.text_tables import csv_table
 from zo_gym.registry import lookup
 
-IMAGES = 3
+SINGLE_IMAGES = 3
 """How many test images have a panel of their own in figure 4."""
 SMOOTHED = 20
 """Grid points in the running mean of figure 6: a tenth of the budget."""
@@ -109,7 +109,7 @@ def _attack_panels(problem: str, methods: list[MethodResults]) -> list[Panel]:
     best = [np.stack([record.best for record in results.records]) for results in methods]  # (n, images, T)
     panels = [
         Panel(problem, f"image {i + 1}", f"{title} test {i + 1}", _curves(methods, [b[:, i] for b in best]))
-        for i in range(min(IMAGES, count))
+        for i in range(min(SINGLE_IMAGES, count))
     ]
     every = _curves(methods, [rows.reshape(-1, rows.shape[-1]) for rows in best])
     return [*panels, Panel(problem, ALL_IMAGES, f"{title}, mean of {count} images", every)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
+PNG_DPI = 150
 """Resolution of PNG files, in dots per inch."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a figure of images, in inches.
+
+    Attributes:
+        cell: Width and height of an image.
+        gap: Gap to the next image in a line.
+        caption: Height of the words below an image.
+        head: Height of the words above a method's images.
+        margin: Margin at the sides.
+        between: Further gap between methods.
+        bar: Width of the colour bar, with its labels.
+    """
+
+    cell: float
+    gap: float
+    caption: float
+    head: float
+    margin: float
+    between: float
+    bar: float = 0.0
 
 
 def show_picture(axis: Axes, picture: np.ndarray, colours: str = "gray", low: float = 0, high: float = 1) -> None:
@@ -33,4 +57,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     ending = path.suffix.removeprefix(".")
     metadata = {"CreationDate": None} if ending == "pdf" else None
     with rc_context({"pdf.fonttype": 42}):  # text stays text: publishers refuse the default type 3
-        write_atomically(path, lambda temporary: figure.savefig(temporary, format=ending, dpi=DPI, metadata=metadata))
+        write_atomically(
+            path, lambda temporary: figure.savefig(temporary, format=ending, dpi=PNG_DPI, metadata=metadata)
+        )

@@ -31,8 +31,8 @@ from zo_gym.problem import Problem
 from zo_gym.samplers import query_rnn
 from zo_gym.updates import update_rnn
 
-AGENT_DELTAS = (1.0, 10.0, 100.0, 1000.0)
-"""Coarse search range of delta for agents, shorter than `DELTAS` because an agent's run takes about a minute."""
+AGENT_COARSE_DELTAS = (1.0, 10.0, 100.0, 1000.0)
+"""Coarse search range of delta for agents, shorter than `COARSE_DELTAS` because an agent's run takes about a minute."""
 AGENT_FINER = (10**-0.5, 10**0.5)
 """Factors that are tried around the best of these."""
 
@@ -106,7 +106,7 @@ def online_run(variant: Variant) -> Run:
     return run
 
 
-def run_policy(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: float) -> Outcome:
+def run_behind_gate(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: float) -> Outcome:
     """Run all rows behind the gate with a policy that does not learn, plus Gaussian noise of norm `exploration`."""
     problem = setup.problem
     env = ZOSamplingVectorEnv(num_envs=problem.size, **settings)
@@ -142,7 +142,7 @@ def untrained_run(variant: Variant) -> Run:
         settings = variant.settings(setup.task, setup.problem, setup.folder, setup.options)
         config = variant.config(setup.problem, settings)
         noise = 0.0 if setup.task.kind == "attack" else config.exploration
-        return run_policy(setup, settings, new_policy(config, seed=setup.seeds[0]), noise)
+        return run_behind_gate(setup, settings, new_policy(config, seed=setup.seeds[0]), noise)
 
     return run
 
@@ -152,7 +152,9 @@ def agent_folder(folder: Path, name: str) -> Path:
     return folder / name / "policy"
 
 
-def zo_rl(name: str, label: str, variant: Variant, *, group: Group = "paper", borrows: str | None = None) -> Solver:
+def zo_rl_solver(
+    name: str, label: str, variant: Variant, *, group: Group = "paper", borrows: str | None = None
+) -> Solver:
     """Return the solver of a variant of Algorithm 2: online on classification, trained before on an attack.
 
     On an attack its step is ZO-SGD's tuned one, because behind the shut gate it is ZO-SGD plus one probe.
@@ -169,13 +171,13 @@ def zo_rl(name: str, label: str, variant: Variant, *, group: Group = "paper", bo
         if setup.task.kind == "classification":
             return online_run(variant)(setup)
         settings = variant.settings(setup.task, setup.problem, setup.folder, setup.options)
-        return run_policy(setup, settings, load_policy(agent_folder(setup.folder, name)), 0.0)
+        return run_behind_gate(setup, settings, load_policy(agent_folder(setup.folder, name)), 0.0)
 
     return Solver(
         label,
         group,
         run,
-        search={"delta": AGENT_DELTAS} if variant.tuned and not borrows else {},
+        search={"delta": AGENT_COARSE_DELTAS} if variant.tuned and not borrows else {},
         finer=AGENT_FINER,
         tuning_rows=2,
         tuning_share=0.4,
@@ -218,9 +220,9 @@ _DEFAULT = Variant("ddpg", PRESETS["default"])
 SOLVERS: dict[str, Solver] = {
     **zeroth_order.SOLVERS,
     **baselines.SOLVERS,
-    "zo-rl": zo_rl("zo-rl", "ZO-RL (DDPG)", _PAPER),
-    "zo-rl-td3": zo_rl("zo-rl-td3", "ZO-RL (TD3)", _PAPER_TD3, group="further", borrows="zo-rl"),
-    "zo-rl-lstm": zo_rl("zo-rl-lstm", "ZO-RL-LSTM", _PAPER_LSTM),
+    "zo-rl": zo_rl_solver("zo-rl", "ZO-RL (DDPG)", _PAPER),
+    "zo-rl-td3": zo_rl_solver("zo-rl-td3", "ZO-RL (TD3)", _PAPER_TD3, group="further", borrows="zo-rl"),
+    "zo-rl-lstm": zo_rl_solver("zo-rl-lstm", "ZO-RL-LSTM", _PAPER_LSTM),
     "zo-rl-frozen": Solver(
         "untrained actor, same gate",
         "control",
@@ -228,7 +230,7 @@ SOLVERS: dict[str, Solver] = {
         needs="zo-rl",
         borrows={"attack": "zo-sgd", "classification": "zo-rl"},
     ),
-    "zo-rl-default": zo_rl("zo-rl-default", "ZO-RL, our preset", _DEFAULT, group="further"),
+    "zo-rl-default": zo_rl_solver("zo-rl-default", "ZO-RL, our preset", _DEFAULT, group="further"),
     "zo-rl-default-frozen": Solver("untrained actor, our preset", "control", untrained_run(_DEFAULT)),
 }
 """Everything that the paper's section 4 compares, and more."""

@@ -18,7 +18,7 @@ from zo_gym.rng import make_generator
 Group = Literal["policy", "ablation", "paper", "control", "further", "peer", "reference"]
 """Part of the table that a solver is in; `benchmarks.results.GROUPS` holds the headings."""
 
-DELTAS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+COARSE_DELTAS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """Coarse search range of delta, where eta = delta / d; the logarithmic range of the paper's section 4.1."""
 FINER = (10 ** (-2 / 3), 10 ** (-1 / 3), 10 ** (1 / 3), 10 ** (2 / 3))
 """Factors that are tried around the best value of the coarse range."""

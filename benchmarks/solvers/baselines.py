@@ -10,7 +10,7 @@ from torch import Tensor
 from zo_gym.agents.query_grid import direction_generators
 
 from benchmarks.recorder import Recorder
-from benchmarks.solvers.base import DELTAS, Outcome, Run, Setup, Solver, join, options_of, starts_of
+from benchmarks.solvers.base import COARSE_DELTAS, Outcome, Run, Setup, Solver, join, options_of, starts_of
 from zo_gym.baselines import run_baseline
 from zo_gym.oracle import Oracle
 
@@ -64,7 +64,7 @@ def _run_lbfgs(setup: Setup) -> Outcome:
 
 
 SOLVERS: dict[str, Solver] = {
-    "zo-svrg": Solver("ZO-SVRG", "further", baseline_run("zo-svrg"), {"delta": DELTAS}),
+    "zo-svrg": Solver("ZO-SVRG", "further", baseline_run("zo-svrg"), {"delta": COARSE_DELTAS}),
     "cma-es": Solver(
         "CMA-ES (diagonal for d > 70)", "peer", _run_cma, {"sigma0": (0.01, 0.1, 1.0)}, (), tuning_share=0.4
     ),

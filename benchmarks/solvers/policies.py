@@ -25,7 +25,7 @@ from benchmarks.solvers.guesses import (
     truth,
     untrained,
 )
-from benchmarks.solvers.policy_training import TRAININGS, training
+from benchmarks.solvers.policy_training import TRAININGS, train_policies
 from benchmarks.solvers.zeroth_order import method_run, run_built
 from zo_gym.base import Method, UpdateRule
 from zo_gym.estimators import span
@@ -43,7 +43,7 @@ def trained_otherwise(label: str, way: str, group: Group = "ablation") -> Solver
         label,
         group,
         policy_run(way, following()),
-        prepare=training(way),
+        prepare=train_policies(way),
         training_queries=lambda task, folder: TRAININGS[way][0].total_queries,
     )
 

@@ -30,7 +30,7 @@ TRAININGS: dict[str, tuple[Preset, dict[str, Any]]] = {
 """Name -> how a policy is trained: its preset, and options of `zo_gym.agents.offline.train_policy`."""
 
 
-def training(name: str) -> Callable[[Task, Path], None]:
+def train_policies(name: str) -> Callable[[Task, Path], None]:
     """Return what trains the policies of a task in one of the ways of `TRAININGS`, unless they are there."""
 
     def prepare(task: Task, folder: Path) -> None:

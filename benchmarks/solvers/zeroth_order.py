@@ -12,7 +12,7 @@ from torch import Tensor
 from zo_gym.agents.query_grid import direction_generators
 
 from benchmarks.recorder import Recorder
-from benchmarks.solvers.base import DELTAS, Group, Outcome, Run, Setup, Solver, options_of, starts_of
+from benchmarks.solvers.base import COARSE_DELTAS, Group, Outcome, Run, Setup, Solver, options_of, starts_of
 from benchmarks.suites.task import Task
 from zo_gym.base import Method
 from zo_gym.directions import cosine
@@ -32,10 +32,10 @@ def method_run(name: str, *, composite: bool = False, **fixed: Any) -> Run:
         composite: Take the problem's composite term exactly.
         **fixed: Arguments of `zo_gym.methods.build` besides the tuned ones, see `options_of`.
     """
-    return lambda setup: run_method(setup, name, composite=composite, **fixed)
+    return lambda setup: run_by_name(setup, name, composite=composite, **fixed)
 
 
-def run_method(setup: Setup, name: str, *, composite: bool = False, **fixed: Any) -> Outcome:
+def run_by_name(setup: Setup, name: str, *, composite: bool = False, **fixed: Any) -> Outcome:
     """Run a method on all rows at once; see `method_run`."""
     problem = setup.problem
     options = options_of(setup, fixed)
@@ -106,7 +106,7 @@ def train_lstm(task: Task, folder: Path) -> None:
 
 
 def _run_lstm(setup: Setup) -> Outcome:
-    return run_method(setup, "zo-lstm", weights=lstm_file(setup.folder))
+    return run_by_name(setup, "zo-lstm", weights=lstm_file(setup.folder))
 
 
 def _lstm_queries(task: Task, folder: Path) -> int:
@@ -119,11 +119,11 @@ def _adaptive(method: str, label: str, group: Group, **shares: float) -> Solver:
     Its first step is searched on 10 starts, because where such a run ends is partly chance.
     """
     run = method_run(method, update="adaptive")
-    search = {"learning_rate": DELTAS}
+    search = {"learning_rate": COARSE_DELTAS}
     return Solver(label, group, run, search, tuning_rows=10, tuning_share=0.4, tuning_shares=shares)
 
 
-DELTA = {"delta": DELTAS}
+DELTA = {"delta": COARSE_DELTAS}
 """The search of eta = delta / d."""
 
 SOLVERS: dict[str, Solver] = {

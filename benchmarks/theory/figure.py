@@ -40,7 +40,7 @@ SUMMARY = """# The gradient estimators: measured, and in closed form
 HEADER = ("estimator", "sampler", "d", "q", "μ", "s", "f in", "measured ± standard error", "closed form")
 
 
-def draw(rows: Sequence[Measurement]) -> Figure:
+def draw_estimators(rows: Sequence[Measurement]) -> Figure:
     """Draw six panels: measured means with two standard errors to either side as markers, closed forms as lines.
 
     Args:
@@ -97,7 +97,7 @@ def _mark(axis: Axes, key: str, rows: Sequence[Measurement]) -> None:
             axis.plot(row.predicted, least, "*", color="black", markersize=9, zorder=4)
 
 
-def table(rows: Sequence[Measurement]) -> str:
+def measurement_table(rows: Sequence[Measurement]) -> str:
     """Return the rows as Markdown, one table a panel and quantity; "about" marks a closed form of leading order."""
     text = ""
     for (panel, quantity), group in groupby(sorted(rows, key=_place), lambda row: (row.panel, row.quantity)):
@@ -125,8 +125,8 @@ def to_csv(rows: Sequence[Measurement]) -> str:
 def estimators_figure(folder: Path) -> None:
     """Measure, and write estimators.png, .pdf, .csv (every number) and .md into the folder, in half a minute."""
     rows = measure()
-    figure = draw(rows)
+    figure = draw_estimators(rows)
     for ending in ("png", "pdf"):
         save_figure(figure, folder / f"estimators.{ending}")
     write_text(folder / "estimators.csv", to_csv(rows))
-    write_text(folder / "estimators.md", SUMMARY + table(rows))
+    write_text(folder / "estimators.md", SUMMARY + measurement_table(rows))

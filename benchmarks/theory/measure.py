@@ -23,11 +23,11 @@ from zo_gym.estimators import ESTIMATORS
 from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.samplers import SAMPLERS
 
-LEVEL = 768.0
+FLOAT32_LEVEL = 768.0
 """f(x) where values are float32: the middle of the binade from 512 to 1024."""
-STEP = 512 * torch.finfo(torch.float32).eps
+FLOAT32_STEP = 512 * torch.finfo(torch.float32).eps
 """The distance of neighbouring float32 numbers there, 6.1e-5."""
-FLOATS = 2**21
+MOST_NUMBERS = 2**21
 """The most numbers in one draw of directions, q d a trial; where q d is large, there are fewer trials."""
 
 
@@ -43,16 +43,16 @@ def predict(row: Measurement) -> tuple[float, bool]:
     forms = closed_form(target, row.estimator, row.sampler, row.q, row.mu, row.s)
     if row.quantity == "second":
         rounded = row.values == "float32"
-        return forms.second + (rounding(row.d, row.mu, STEP) if rounded else 0.0), not rounded
+        return forms.second + (rounding(row.d, row.mu, FLOAT32_STEP) if rounded else 0.0), not rounded
     if row.quantity == "bias":
         return torch.linalg.vector_norm(forms.mean - target.slope).item(), True
     return (forms.added if row.quantity == "added" else forms.error(target)), True
 
 
 def estimates(row: Measurement, trials: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw estimates g, and g_0 from exact slopes a.u of the same directions, (n, d) each; n <= trials, see FLOATS."""
+    """Draw estimates g, and g_0 from exact slopes a.u of the same directions, (n, d) each, n <= trials."""
     target, d, q, estimator = example(row.d), row.d, row.q, ESTIMATORS[row.estimator]
-    n = max(1, min(trials, FLOATS // (q * d)))
+    n = max(1, min(trials, MOST_NUMBERS // (q * d)))
     x = torch.zeros(n, d, dtype=torch.float64)
     sampler = SAMPLERS["gaussian" if row.sampler == "-" else row.sampler]()
     if row.sampler == "coordinate":  # distinct axes within a trial
@@ -69,12 +69,12 @@ def estimates(row: Measurement, trials: int, generator: torch.Generator) -> tupl
         noise = torch.randn(rounded.shape, generator=generator, dtype=torch.float64) if row.s > 0 else 0.0
         return rounded + row.s * noise
 
-    base = LEVEL + STEP * torch.rand(n, 1, generator=generator, dtype=torch.float64)
+    base = FLOAT32_LEVEL + FLOAT32_STEP * torch.rand(n, 1, generator=generator, dtype=torch.float64)
     g = estimator.combine(values_at(points), values_at(x[:, None])[:, 0], u, row.mu).gradient
     return g, estimator.combine(points @ target.slope, torch.zeros(n, dtype=torch.float64), u, row.mu).gradient
 
 
-def observe(row: Measurement, g: Tensor, g0: Tensor) -> Measurement:
+def measure_row(row: Measurement, g: Tensor, g0: Tensor) -> Measurement:
     """Return the row with its quantity measured on these estimates (n, d)."""
     target = example(row.d)
     a = target.slope  # |a| = 1
@@ -122,7 +122,7 @@ def measure(seed: int = 0, trials: int = 10_000) -> list[Measurement]:
 
     Args:
         seed: Seed of all directions and noise.
-        trials: Estimates per number, at least 2; fewer where they would not fit FLOATS.
+        trials: Estimates per number, at least 2; fewer where they would not fit MOST_NUMBERS.
 
     Raises:
         TypeError, ValueError: `seed` or `trials` is not as described.
@@ -132,6 +132,6 @@ def measure(seed: int = 0, trials: int = 10_000) -> list[Measurement]:
     settings = [list(rows) for _, rows in groupby(plan(), _setting)]
     for group, child in zip(settings, seed_sequence(seed).spawn(len(settings)), strict=True):
         g, g0 = estimates(group[0], trials, make_generator(int(child.generate_state(1)[0])))
-        rows += [observe(row, g, g0) for row in group]
+        rows += [measure_row(row, g, g0) for row in group]
     curves = groupby([row for row in rows if row.panel == "smoothing"], lambda row: (row.estimator, row.s))
     return rows + [best_mu(list(curve)) for _, curve in curves]

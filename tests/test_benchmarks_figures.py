@@ -13,12 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-
 from zo_gym.agents.query_grid import grid_of
-from benchmarks.figures import draw_figure, write_figure
-from benchmarks.gallery import draw_gallery, write_gallery
+
+from benchmarks.figures.gallery import draw_gallery, write_gallery
+from benchmarks.figures.paper_figures import draw_figure, write_figure
+from benchmarks.figures.style import PAPER, line_of, loss_limits
 from benchmarks.records import Record, save_record
-from benchmarks.style import GROUPS, PAPER, line_of, loss_limits
+from benchmarks.results import GROUPS
 
 GRID = grid_of(400)  # 1, 3, 5, ..., 400: two queries apart
 METHODS = {
