@@ -30,7 +30,7 @@ class Table:
         tasks: Dotted name of a dict of `Task`, "module:attribute".
     """
 
-    module: str = "benchmarks.solvers.zeroth_order"
+    module: str = "benchmarks.solvers.agents"
     tasks: str = "benchmarks.suites.paper:SUITE"
 
     def solvers(self) -> Mapping[str, Solver]:
@@ -47,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work: prepare a solver, or run it on these rows.
+    """Describes one piece of work: prepare a solver, or run it on these rows.
 
     Attributes:
         task: Name of the task.

@@ -45,7 +45,7 @@ class PoliciesArgs:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the benchmark that runs as one table.
+    """Describes a part of the benchmark that runs as one table.
 
     Attributes:
         table: Names its tasks and solvers for the workers.

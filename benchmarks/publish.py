@@ -43,7 +43,7 @@ class PublishArgs:
     results: Path = Path("results/policies")
     """Folder of the results of `make policies`."""
     validation: bool = False
-    """The results are of validation images; the card says so."""
+    """The results are of validation images; then the card names that split."""
 
 
 def publish(name: str, results: Path, validation: bool = False) -> Path:

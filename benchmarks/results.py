@@ -25,7 +25,7 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class MethodResults:
-    """Everything that is stored about one method on one problem.
+    """Holds everything that is stored about one method on one problem.
 
     Attributes:
         method: Its name, e.g. "zo-sgd".

@@ -33,10 +33,7 @@ class JobsFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class RunArgs:
-    """How the commands run a suite. Results that exist are kept: run the command again to go on after an interruption.
-
-    Attributes are documented one by one for `--help`.
-    """
+    """Options that the commands share. Results that exist are kept: run a command again to go on with it."""
 
     results: Path | None = None
     """Folder of the result files; None: a folder in results/ named after the suite."""

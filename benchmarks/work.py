@@ -25,7 +25,7 @@ from zo_gym.files import provenance
 
 @dataclass(frozen=True)
 class Done:
-    """A worker's report.
+    """Reports what a worker has done.
 
     Attributes:
         job: The job that has ended.

@@ -125,7 +125,7 @@ def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
 
 
 def test_every_ablation_is_there() -> None:
-    """The issue's list: what a policy learns from, how it probes, its steps, its parts, and its controls."""
+    """What a policy learns from, how it probes, its steps, its parts, and its controls."""
     wanted = "rewards both in-the-loop regression plain-images polyak no-gate no-memory untrained template"
     assert set(wanted.split()) <= SOLVERS.keys()
 

@@ -24,9 +24,10 @@ from benchmarks.plan import MINIMUM, Job, Table, jobs_of
 from benchmarks.recorder import Recorder
 from benchmarks.records import load_all, load_record, path_of
 from benchmarks.runner import run_all, worker_pool
+from benchmarks.solvers.agents import SOLVERS
 from benchmarks.solvers.base import Outcome, Setup, Solver, starts_of
 from benchmarks.solvers.baselines import baseline_run
-from benchmarks.solvers.zeroth_order import SOLVERS, method_run
+from benchmarks.solvers.zeroth_order import method_run
 from benchmarks.suites.paper import QUICK, SUITE
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
@@ -71,7 +72,7 @@ def test_a_run_is_the_same_run_as_minimize_makes(tmp_path: Path) -> None:
     """Same start, same count; the directions are drawn from another stream, so only f at the start is compared."""
     run(tmp_path, ["quadratic"], ["rand-ada"])
     for seed, record in enumerate(load_all(tmp_path, "quadratic", "rand-ada")):
-        result = minimize("quadratic", budget=300, seed=seed)
+        result = minimize("quadratic", method="rand-ada", budget=300, seed=seed)
         assert record.best[0, 0] == result.trace.fun[0]
         assert record.spent[0] == result.nfev
         assert (np.diff(record.best[0]) <= 0).all()
@@ -114,7 +115,7 @@ def test_a_failure_does_not_end_the_others_and_is_told(tmp_path: Path, monkeypat
 
 
 def test_methods_that_run_row_by_row_are_jobs_of_one_seed() -> None:
-    table = Table("benchmarks.solvers.agents", "benchmarks.suites.paper:SUITE")
+    table = Table()
     waves = jobs_of(table, ["heart_scale"], ["zo-rl", "zo-rl-lstm", "zo-sgd"], Path("nowhere"))
     assert waves[0][0] == Job("heart_scale", MINIMUM)
     assert Job("heart_scale", "zo-lstm") in waves[0]

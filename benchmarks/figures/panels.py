@@ -68,7 +68,7 @@ class PaperFigure:
         stand_in: The problem of the quick run that is drawn if none of them has results.
         panels: Makes the panels of a problem from its methods.
         label: Label of the vertical axis.
-        caption: Says what the values are; "{window}" is the width of the running mean in queries.
+        caption: Names the values; "{window}" is the width of the running mean in queries.
     """
 
     problems: tuple[str, ...]

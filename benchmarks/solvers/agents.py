@@ -1,4 +1,4 @@
-"""ZO-RL (Algorithm 2) in the comparison of the paper's section 4, and its controls.
+"""Make solvers of ZO-RL (Algorithm 2) for the comparison of the paper's section 4, and of its controls.
 
 On classification the agent learns while it optimises: a fresh one for every start, all its queries counted. On an
 attack it is trained on the training images first (one episode each), then applied to the test images without noise.
@@ -39,7 +39,7 @@ AGENT_FINER = (10**-0.5, 10**0.5)
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of Algorithm 2.
+    """Describes a variant of Algorithm 2.
 
     Attributes:
         algo: The agent's algorithm, "ddpg" or "td3".

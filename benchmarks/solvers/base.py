@@ -1,4 +1,4 @@
-"""What a solver is: a run over all rows of a problem, with what is tuned, trained and reported about it."""
+"""Define what a solver is: a run over all rows of a problem, with what is tuned, trained and reported about it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FINER = (10 ** (-2 / 3), 10 ** (-1 / 3), 10 ** (1 / 3), 10 ** (2 / 3))
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that a run is given.
+    """Holds everything that a run is given.
 
     Attributes:
         task: The task that the rows belong to.
@@ -44,7 +44,7 @@ class Setup:
 
 
 class Outcome(NamedTuple):
-    """B finished runs on one grid of T query counts."""
+    """Holds B finished runs on one grid of T query counts."""
 
     queries: np.ndarray
     """The grid, (T,)."""
@@ -65,7 +65,7 @@ Run = Callable[[Setup], Outcome]
 
 @dataclass(frozen=True)
 class Solver:
-    """A method in the comparison.
+    """Describes a method in the comparison.
 
     Attributes:
         label: Its name in legends and tables.

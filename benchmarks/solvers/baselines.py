@@ -1,4 +1,4 @@
-"""The external optimisers of `zo_gym.BASELINES` as solvers. They own their loops, so they run row by row."""
+"""Make solvers of the external optimisers of `zo_gym.BASELINES`, which own their loops and so run row by row."""
 
 from __future__ import annotations
 

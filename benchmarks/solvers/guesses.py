@@ -1,4 +1,4 @@
-"""Guesses of the gradient, trained or not, and the runs that follow them."""
+"""Make guesses of the gradient, trained or not, and the runs that follow them."""
 
 from __future__ import annotations
 

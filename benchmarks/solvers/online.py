@@ -1,4 +1,4 @@
-"""Methods that learn the gradient while they descend, on classification: Gaussian processes, agents and baselines."""
+"""Compare methods that learn the gradient while they descend, on classification: models, agents and baselines."""
 
 from __future__ import annotations
 

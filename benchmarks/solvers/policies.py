@@ -1,4 +1,4 @@
-"""Learned policies in attacks on images that nothing else uses, beside baselines, controls and ablations.
+"""Compare learned policies in attacks on images that nothing else uses with baselines, controls and ablations.
 
 Each row of results follows a policy that was trained for it alone, one policy a repeat, and all count the same queries.
 Methods named "...+composite" take the composite term (the l1 term and the box) exactly, which costs no queries. The
@@ -153,9 +153,9 @@ MAIN = (
     "gp",
     "gp+composite",
 )
-"""What runs to the end of the budget."""
+"""The solvers that run on the whole budget."""
 ABLATED = ("policy", "true", "zo-sgd+composite", *(name for name in SOLVERS if name not in MAIN))
-"""What runs on a fifth of the budget: ablations and controls, beside the policy itself."""
+"""The solvers that run on a fifth of the budget: ablations and controls, beside the policy itself."""
 QUICK_METHODS = (
     "policy",
     "policy-plain",
@@ -167,6 +167,6 @@ QUICK_METHODS = (
     "untrained",
     "no-memory",
 )
-"""What the quick run tries."""
+"""The solvers of the quick run."""
 TRANSFERRED = ("policy", "policy-plain", "true", "zo-sgd", "zo-sgd+composite", "gp+composite", "untrained")
-"""What is tried on the other victims."""
+"""The solvers that are tried on the other victims."""

@@ -1,4 +1,4 @@
-"""How the policies of the benchmark are trained, one a repeat, each way of training in folders of its own."""
+"""Train the policies of the benchmark, one a repeat, each way of training in folders of its own."""
 
 from __future__ import annotations
 

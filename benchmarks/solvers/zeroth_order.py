@@ -1,4 +1,4 @@
-"""The methods of `zo_gym.METHODS` as solvers: those of the paper, their controls, further ones and references."""
+"""Make solvers of the methods of `zo_gym.METHODS`: those of the paper, controls, further ones and references."""
 
 from __future__ import annotations
 

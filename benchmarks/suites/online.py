@@ -1,4 +1,4 @@
-"""Classification from starts on which nothing was tried, for methods that learn the gradient while they descend."""
+"""Define classification from untried starts, for methods that learn the gradient while they descend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The four problems of the paper's section 4: three classification problems and the attack on MNIST."""
+"""Define the problems of the paper's section 4: classification on three data sets, and the attack on MNIST."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUITE: dict[str, Task] = {
         repeats=3,
     ),
 }
-"""What `make paper` runs."""
+"""The tasks of `make paper`."""
 
 _QUICK_LSTM = MetaTraining(steps=60, unrolls=4, update_epochs=3, query_epochs=1)
 
@@ -37,4 +37,4 @@ QUICK: dict[str, Task] = {
         lstm=_QUICK_LSTM,
     ),
 }
-"""What `make paper-quick` runs, in minutes; heart_scale is small and the digits are bundled."""
+"""The tasks of `make paper-quick`, which take minutes; heart_scale is small and the digits are bundled."""

@@ -1,4 +1,4 @@
-"""Attacks that policies are trained for and tried on, and where the trained policies are kept."""
+"""Define the attacks that policies are trained for and tried on, and where the trained policies are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _attack(name: str) -> Task:
 
 
 SUITE: dict[str, Task] = {"mnist_attack": _attack("mnist_attack")}
-"""What policies are trained for, one policy a repeat, and tried on."""
+"""The task that policies are trained for, one policy a repeat, and tried on."""
 ABLATIONS: dict[str, Task] = {name: replace(task, budget=1000) for name, task in SUITE.items()}
 """The same with a fifth of the budget, by which most of the gain is made, to find what causes it."""
 TRANSFER: dict[str, Task] = {name: _attack(name) for name in ("mnist_mlp_attack", "mnist_wide_attack")}

@@ -1,4 +1,4 @@
-"""One problem as an experiment: which starts or images to report on, to tune on, and to learn from.
+"""Describe a problem as an experiment: which starts or images to report on, to tune on, and to learn from.
 
 Every task yields a `Problem` with one row per run: the attack on each of 50 images, or one classification problem from
 each of 10 starts. So one runner serves both kinds, and all rows advance as one batch.
@@ -28,7 +28,7 @@ SPLIT: dict[Role, str] = {"test": "test", "tuning": "train", "train": "train", "
 
 @dataclass(frozen=True)
 class Task:
-    """One problem of an experiment.
+    """Describes one problem of an experiment.
 
     Attributes:
         name: A key of `zo_gym.PROBLEMS`.

@@ -1,4 +1,4 @@
-"""The gradient estimators' bias, variance and cosine: measured, and in closed form.
+"""Compare the gradient estimators' measured bias, variance and cosine with closed forms.
 
 - closed_forms: the moments of every estimator on a polynomial of degree 3
 - plan: which of them are measured
