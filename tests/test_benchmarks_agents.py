@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import tyro
 from torch import Tensor
 from zo_gym.agents.build import PRESETS
 from zo_gym.agents.evaluate import EvaluateArgs, redraw
@@ -16,6 +17,7 @@ from zo_gym.agents.evaluate import EvaluateArgs, redraw
 from benchmarks.figures.catalogue import FIGURES, draw
 from benchmarks.paper import PaperArgs, run_paper
 from benchmarks.plan import Job, Table, missing_rows
+from benchmarks.policies import PoliciesArgs
 from benchmarks.runner import RunArgs
 from benchmarks.solvers.agents import SOLVERS, Variant, agent_folder, online_run, untrained_run, zo_rl_solver
 from benchmarks.solvers.base import Setup
@@ -136,6 +138,13 @@ def test_every_method_of_the_paper_takes_part() -> None:
     assert {"zo-sgd-q1", "zo-sgd-sphere", "rand-ada", "zo-rl-frozen"} <= set(groups["control"])
     assert {"cma-es", "l-bfgs-b"} <= set(groups["peer"])
     assert {"true-gradient"} <= set(groups["reference"])
+
+
+def test_the_commands_share_their_options() -> None:
+    words = ["--quick", "--results", "here", "--tasks", "heart_scale", "a9a", "--workers", "3", "--no-progress"]
+    expected = RunArgs(Path("here"), tasks=("heart_scale", "a9a"), workers=3, progress=False)
+    assert tyro.cli(PaperArgs, args=words) == PaperArgs(quick=True, run=expected)
+    assert tyro.cli(PoliciesArgs, args=words) == PoliciesArgs(quick=True, run=expected)
 
 
 def test_make_paper_runs_skips_draws_and_remembers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
