@@ -75,4 +75,4 @@ class History:
 
     def trace(self) -> Trace:
         """Return the entries as arrays."""
-        return Trace(*(np.array(column) for column in zip(*self._entries, strict=True)))
+        return Trace(*map(np.array, zip(*self._entries, strict=True)))

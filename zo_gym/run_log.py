@@ -39,7 +39,7 @@ class RunLog:
     def add(self, x: Tensor, fun: float, best_x: Tensor, best_f: float) -> str:
         """Note where the run is, points (d,); return why it should stop here, or nothing."""
         self._last, self._best = (x, fun), (best_x, best_f)
-        self._history.add(int(self.oracle.queries[0]), fun, best_f)
+        self._history.add(self.nfev, fun, best_f)
         if self._callback is not None and len(self._history) > 1 and self._asks_to_stop():
             return "Stopped by the callback."
         return "" if self._target is None or best_f > self._target else f"Target reached: f <= {self._target}."
