@@ -1,21 +1,21 @@
-"""The estimators' bias, variance and cosine as a figure, a Markdown table and a CSV."""
+"""Draw the estimators' bias, variance and cosine, and write them as Markdown and as CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import astuple, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from zo_gym.agents.curve_style import tidy
 
-from benchmarks.figures import save_figure
-from benchmarks.style import tidy
-from benchmarks.theory import PANELS, QUANTITIES, Row, measure, predict
-from benchmarks.theory_panels import SHOWN, Curve, Panel
+from benchmarks.figures.pictures import save_figure
+from benchmarks.text_tables import csv_table, markdown_table
+from benchmarks.theory.measure import measure, predict
+from benchmarks.theory.panels import SHOWN, MeasuredCurve, MeasuredPanel
+from benchmarks.theory.plan import PANELS, QUANTITIES, Measurement
 from zo_gym.envs.render import GREY
 from zo_gym.files import write_text
 
@@ -37,14 +37,14 @@ SUMMARY = """# The gradient estimators: measured, and in closed form
 
 """
 
-COLUMNS = ("estimator", "sampler", "d", "q", "μ", "s", "f in", "measured ± standard error", "closed form")
+HEADER = ("estimator", "sampler", "d", "q", "μ", "s", "f in", "measured ± standard error", "closed form")
 
 
-def draw(rows: Sequence[Row]) -> Figure:
-    """Six panels: measured means with two standard errors to either side as markers, closed forms as lines.
+def draw_estimators(rows: Sequence[Measurement]) -> Figure:
+    """Draw six panels: measured means with two standard errors to either side as markers, closed forms as lines.
 
     Args:
-        rows: What `benchmarks.theory.measure` returned, or part of it that holds every curve of `SHOWN`.
+        rows: What `measure` returned, or a part of it that holds every curve of `SHOWN`.
     """
     from matplotlib.figure import Figure
 
@@ -71,8 +71,8 @@ def draw(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _draw_curve(axis: Axes, panel: Panel, curve: Curve, rows: list[Row]) -> None:
-    """The measured points, and the closed form in between."""
+def _draw_curve(axis: Axes, panel: MeasuredPanel, curve: MeasuredCurve, rows: list[Measurement]) -> None:
+    """Draw the measured points, and the closed form in between."""
     x = [getattr(row, panel.x) for row in rows]
     line = np.geomspace(min(x), max(x), 150)
     if panel.x in ("q", "d"):
@@ -85,8 +85,8 @@ def _draw_curve(axis: Axes, panel: Panel, curve: Curve, rows: list[Row]) -> None
     axis.plot([], [], curve.dashes, marker=curve.marker, linewidth=1.4, label=curve.label, **look)
 
 
-def _mark(axis: Axes, key: str, rows: Sequence[Row]) -> None:
-    """What a panel shows besides its curves."""
+def _mark(axis: Axes, key: str, rows: Sequence[Measurement]) -> None:
+    """Draw what a panel shows besides its curves."""
     if key == "cosine":
         d = np.geomspace(32, 512, 50)
         label = "√(q / (q + d + 1)), q = 20"
@@ -97,38 +97,36 @@ def _mark(axis: Axes, key: str, rows: Sequence[Row]) -> None:
             axis.plot(row.predicted, least, "*", color="black", markersize=9, zorder=4)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown, one table a panel and quantity; "about" marks a closed form that is the leading order."""
+def measurement_table(rows: Sequence[Measurement]) -> str:
+    """Return the rows as Markdown, one table a panel and quantity; "about" marks a closed form of leading order."""
     text = ""
     for (panel, quantity), group in groupby(sorted(rows, key=_place), lambda row: (row.panel, row.quantity)):
         text += f"## {PANELS[panel].capitalize()}: {QUANTITIES[quantity]}\n\n"
-        text += f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-        for row in group:
-            where = f"{row.estimator} | {row.sampler} | {row.d} | {row.q} | {row.mu:.3g} | {row.s:.3g} | {row.values}"
-            found = f"{row.measured:.5g} ± {row.standard_error:.1g}"
-            text += f"\n| {where} | {found} | {'' if row.exact else 'about '}{row.predicted:.5g} |"
-        text += "\n\n"
+        text += markdown_table(HEADER, map(_cells, group)) + "\n\n"
     return text
 
 
-def _place(row: Row) -> tuple[int, int]:
+def _cells(row: Measurement) -> list[str]:
+    numbers = [str(row.d), str(row.q), f"{row.mu:.3g}", f"{row.s:.3g}"]
+    found = f"{row.measured:.5g} ± {row.standard_error:.1g}"
+    form = f"{'' if row.exact else 'about '}{row.predicted:.5g}"
+    return [row.estimator, row.sampler, *numbers, row.values, found, form]
+
+
+def _place(row: Measurement) -> tuple[int, int]:
     return list(PANELS).index(row.panel), list(QUANTITIES).index(row.quantity)
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV, one column a field, floats in full."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
+def to_csv(rows: Sequence[Measurement]) -> str:
+    """Return the rows as CSV, one column a field, floats in full."""
+    return csv_table([field.name for field in fields(Measurement)], map(astuple, rows))
 
 
 def estimators_figure(folder: Path) -> None:
-    """Measure, and write estimators.png, .pdf, .csv (every number) and .md into the folder; half a minute."""
+    """Measure, and write estimators.png, .pdf, .csv (every number) and .md into the folder, in half a minute."""
     rows = measure()
-    figure = draw(rows)
+    figure = draw_estimators(rows)
     for ending in ("png", "pdf"):
         save_figure(figure, folder / f"estimators.{ending}")
     write_text(folder / "estimators.csv", to_csv(rows))
-    write_text(folder / "estimators.md", SUMMARY + table(rows))
+    write_text(folder / "estimators.md", SUMMARY + measurement_table(rows))

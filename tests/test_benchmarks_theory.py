@@ -15,10 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import theory_figure
-from benchmarks.theory import PANELS, QUANTITIES, SMALL, STEP, Row, best_mu, measure, plan, predict
-from benchmarks.theory_figure import draw, estimators_figure, table, to_csv
-from benchmarks.theory_forms import (
+from benchmarks.theory import figure as figure_module
+from benchmarks.theory.closed_forms import (
     Target,
     best_smoothing,
     closed_form,
@@ -27,7 +25,10 @@ from benchmarks.theory_forms import (
     mean_cosine,
     rounding,
 )
-from benchmarks.theory_panels import SHOWN
+from benchmarks.theory.figure import draw_estimators, estimators_figure, measurement_table, to_csv
+from benchmarks.theory.measure import FLOAT32_STEP, best_mu, measure, predict
+from benchmarks.theory.panels import SHOWN
+from benchmarks.theory.plan import PANELS, QUANTITIES, SMALL, Measurement, plan
 from zo_gym.estimators import ESTIMATORS
 
 D = 3
@@ -310,11 +311,11 @@ TRIALS = 2_000
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def rows() -> list[Measurement]:
     return measure(seed=3, trials=TRIALS)
 
 
-def test_every_exact_closed_form_is_measured(rows: list[Row]) -> None:
+def test_every_exact_closed_form_is_measured(rows: list[Measurement]) -> None:
     """Within 5 standard errors (p < 1e-6 each). Numbers without spread: 1e-7 for rounding and for mu = 1e-5, not 0."""
     exact = [row for row in rows if row.exact]
     assert len(exact) > 300
@@ -322,7 +323,7 @@ def test_every_exact_closed_form_is_measured(rows: list[Row]) -> None:
         assert abs(row.measured - row.predicted) < 5 * row.standard_error + 1e-7 * abs(row.predicted), row
 
 
-def test_leading_orders_are_near(rows: list[Row]) -> None:
+def test_leading_orders_are_near(rows: list[Measurement]) -> None:
     """What is called leading order is off by O(1/d): 2/d allowed, besides 5 standard errors."""
     about = [row for row in rows if not row.exact and row.values == "float64"]
     assert {row.quantity for row in about} == {"cosine", "cosine_square"}
@@ -330,17 +331,17 @@ def test_leading_orders_are_near(rows: list[Row]) -> None:
         assert abs(row.measured - row.predicted) < 5 * row.standard_error + 2 / row.d * row.predicted, row
 
 
-def test_values_in_single_precision_behave_as_the_rounding_says(rows: list[Row]) -> None:
+def test_values_in_single_precision_behave_as_the_rounding_says(rows: list[Measurement]) -> None:
     """Within 5 standard errors, and far above d + 2 = 18 at the smallest mu."""
     single = [row for row in rows if row.values == "float32"]
     for row in single:
         assert abs(row.measured - row.predicted) < 5 * row.standard_error, row
     least = min(single, key=lambda row: row.mu)
-    assert least.mu < STEP / 50
+    assert least.mu < FLOAT32_STEP / 50
     assert least.measured > 10 * 18
 
 
-def test_the_second_moment_is_bounded_without_noise_and_unbounded_with_it(rows: list[Row]) -> None:
+def test_the_second_moment_is_bounded_without_noise_and_unbounded_with_it(rows: list[Measurement]) -> None:
     of = {(row.estimator, row.s, row.values): row for row in reversed(rows) if row.panel == "infinite"}
     assert all(row.mu == pytest.approx(1e-6) for row in of.values())
     assert of["forward", 0.0, "float64"].measured < 2 * 18
@@ -348,7 +349,7 @@ def test_the_second_moment_is_bounded_without_noise_and_unbounded_with_it(rows: 
     assert of["central", 1e-2, "float64"].measured > 1e7 * 18
 
 
-def test_the_measured_minimum_lies_where_the_closed_form_puts_it(rows: list[Row]) -> None:
+def test_the_measured_minimum_lies_where_the_closed_form_puts_it(rows: list[Measurement]) -> None:
     """The grid's least measured point is a neighbour of the predicted one: they stand 1.8 times apart."""
     best = [row for row in rows if row.quantity == "best_mu"]
     assert len(best) == 6
@@ -359,7 +360,7 @@ def test_the_measured_minimum_lies_where_the_closed_form_puts_it(rows: list[Row]
         assert row.standard_error < 0.02 * row.measured  # the comparison with the closed form means something
 
 
-def test_a_wrong_curve_gives_another_minimum(rows: list[Row]) -> None:
+def test_a_wrong_curve_gives_another_minimum(rows: list[Measurement]) -> None:
     """The fit looks at what was measured: with truncation 16 times as large the minimum is at half the mu."""
     curve = [r for r in rows if (r.quantity, r.estimator, r.s) == ("added", "forward", 1e-3)]
     noise = 2 * 1e-6 * 16 / 4
@@ -395,7 +396,7 @@ def test_bad_arguments_are_refused(options: dict[str, Any], error: type[Exceptio
 # The outputs
 
 
-def parsed(text: str) -> Iterator[Row]:
+def parsed(text: str) -> Iterator[Measurement]:
     kinds: dict[str, Callable[[str], Any]] = {
         "int": int,
         "float": float,
@@ -403,15 +404,15 @@ def parsed(text: str) -> Iterator[Row]:
         "bool": lambda word: {"True": True, "False": False}[word],
     }
     for line in csv.DictReader(text.splitlines()):
-        yield Row(**{name: kinds[Row.__annotations__[name]](word) for name, word in line.items()})
+        yield Measurement(**{name: kinds[Measurement.__annotations__[name]](word) for name, word in line.items()})
 
 
-def test_the_csv_holds_every_number_in_full(rows: list[Row]) -> None:
+def test_the_csv_holds_every_number_in_full(rows: list[Measurement]) -> None:
     assert list(parsed(to_csv(rows))) == rows
 
 
-def test_the_table_has_a_line_per_row_and_says_which_forms_are_leading_orders(rows: list[Row]) -> None:
-    lines = table(rows).splitlines()
+def test_the_table_has_a_line_per_row_and_says_which_forms_are_leading_orders(rows: list[Measurement]) -> None:
+    lines = measurement_table(rows).splitlines()
     data = [line for line in lines if line.startswith("| ") and not line.startswith("| estimator")]
     assert len(data) == len(rows)
     assert all(line.count("|") == 10 for line in data)
@@ -422,11 +423,11 @@ def test_the_table_has_a_line_per_row_and_says_which_forms_are_leading_orders(ro
 
 
 @pytest.fixture(scope="module")
-def figure(rows: list[Row]) -> Any:
-    return draw(rows)
+def figure(rows: list[Measurement]) -> Any:
+    return draw_estimators(rows)
 
 
-def test_the_figure_shows_measured_points_on_closed_forms(rows: list[Row], figure: Any) -> None:
+def test_the_figure_shows_measured_points_on_closed_forms(rows: list[Measurement], figure: Any) -> None:
     assert len(figure.axes) == len(SHOWN)
     for axis, (key, panel) in zip(figure.axes, SHOWN.items(), strict=True):
         assert len(axis.containers) == len(panel.curves)
@@ -451,8 +452,8 @@ def test_a_line_is_the_prediction_between_the_points(figure: Any) -> None:
     assert y == pytest.approx(closed_form(example(16), "forward", "gaussian", 1, mu, 1e-2).second, rel=1e-12)
 
 
-def test_the_files_are_written(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(theory_figure, "measure", lambda: rows)
+def test_the_files_are_written(rows: list[Measurement], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figure_module, "measure", lambda: rows)
     estimators_figure(tmp_path / "new")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {
         f"estimators.{e}" for e in ("png", "pdf", "csv", "md")
@@ -462,9 +463,9 @@ def test_the_files_are_written(rows: list[Row], tmp_path: Path, monkeypatch: pyt
     assert list(parsed((tmp_path / "new" / "estimators.csv").read_text(encoding="utf-8"))) == rows
     text = (tmp_path / "new" / "estimators.md").read_text(encoding="utf-8")
     assert text.startswith("# The gradient estimators")
-    assert table(rows) in text
+    assert measurement_table(rows) in text
 
 
-def test_predict_names_what_a_row_is(rows: list[Row]) -> None:
+def test_predict_names_what_a_row_is(rows: list[Measurement]) -> None:
     for row in rows[::17]:
         assert predict(row) == (row.predicted, row.exact), asdict(row)

@@ -1,4 +1,4 @@
-"""What an attack did, to look at: image + perturbation = adversarial image, with the classifier's words."""
+"""Show what an attack did: image + perturbation = adversarial image, with the classifier's answers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.figures import save_figure
+from benchmarks.figures.pictures import Sizes, save_figure, show_picture
 from benchmarks.records import Record
-from benchmarks.results import Entry, entries
+from benchmarks.results import MethodResults, load_results
 from zo_gym.envs.render import GREY, VERMILLION
 
 if TYPE_CHECKING:
@@ -19,34 +19,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEFAULT_METHODS = ("zo-sgd", "zo-rl")
+"""The methods that are shown unless others are named."""
 NEEDED = ("final_x", "original", "label", "predicted", "confidence_before", "confidence_after", "success_at")
+"""The extras of a record that a gallery is drawn from."""
 
-# In inches.
-CELL, GAP, BETWEEN, CAPTION, HEAD, BAR, MARGIN = 1.25, 0.35, 0.3, 0.5, 0.45, 0.75, 0.15
+GALLERY = Sizes(cell=1.25, gap=0.35, caption=0.5, head=0.45, margin=0.15, between=0.3, bar=0.75)
 
 
 def draw_gallery(
     folder: Path, problem: str, methods: Sequence[str] | None = None, images: Sequence[int] = (0, 1, 2)
 ) -> Figure:
-    """One line per image, and in it for each method: original + perturbation = the image that it ended with.
+    """Draw one line per image, and in it for each method: original + perturbation = the image that it ended with.
 
-    Taken from each method's first repeat. All perturbations share one scale, centred at 0; their L1 norm stands below.
+    The images are those of each method's first repeat. All perturbations share one scale, centred at 0; their L1 norm
+    is written below.
 
     Args:
-        folder: Of the results.
-        problem: An attack's name.
-        methods: Which ones; None for ZO-SGD and ZO-RL, or for the first two stored.
-        images: Their numbers, from 0.
+        folder: Folder of the results.
+        problem: Name of an attack.
+        methods: The methods to show; None for ZO-SGD and ZO-RL, or for the first two stored.
+        images: Numbers of the images, from 0.
 
     Raises:
         FileNotFoundError: There are no results.
         ValueError: The results are not those of an attack, or there is no such image.
     """
-    chosen = entries(folder, problem, methods)
+    chosen = load_results(folder, problem, methods)
     if methods is None:
-        known = [entry for entry in chosen if entry.method in DEFAULT_METHODS]
+        known = [results for results in chosen if results.method in DEFAULT_METHODS]
         chosen = known if len(known) == len(DEFAULT_METHODS) else chosen[:2]
-    records = [entry.records[0] for entry in chosen]
+    records = [results.records[0] for results in chosen]
     for record in records:
         _require_attack(record, images)
     changes = {(m, i): _change(record, i) for m, record in enumerate(records) for i in images}
@@ -66,7 +68,7 @@ def draw_gallery(
 def write_gallery(
     folder: Path, problem: str, out: Path, methods: Sequence[str] | None = None, images: Sequence[int] = (0, 1, 2)
 ) -> Path:
-    """Write gallery_<problem>.png into the folder `out`; see `draw_gallery`. Returns its path."""
+    """Write gallery_<problem>.png into the folder `out`, see `draw_gallery`, and return its path."""
     path = out / f"gallery_{problem}.png"
     save_figure(draw_gallery(folder, problem, methods, images), path)
     return path
@@ -86,13 +88,13 @@ def _require_attack(record: Record, images: Sequence[int]) -> None:
 
 
 def _change(record: Record, image: int) -> np.ndarray:
-    """The perturbation as a picture, (H, W)."""
+    """Return the perturbation as a picture, (H, W)."""
     difference = record.extras["final_x"][image].astype(np.float64) - record.extras["original"][image]
     return _picture(difference, record)
 
 
 def _picture(pixels: np.ndarray, record: Record) -> np.ndarray:
-    """(d,) -> (H, W): by `meta["shape"]`, or square."""
+    """Reshape pixels (d,) to a picture (H, W) of `meta["shape"]`, or a square one."""
     side = math.isqrt(pixels.size)
     shape = tuple(record.meta.get("shape") or (side, side))
     if math.prod(shape) != pixels.size or len(shape) != 2:
@@ -102,28 +104,21 @@ def _picture(pixels: np.ndarray, record: Record) -> np.ndarray:
     return pixels.reshape(shape)
 
 
-def _show(axis: Axes, picture: np.ndarray, colours: str, low: float, high: float) -> None:
-    axis.imshow(picture, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set(linewidth=0.5, color=GREY)
-
-
 def _show_original(axis: Axes, record: Record, image: int) -> None:
     extras = record.extras
-    _show(axis, _picture(extras["original"][image], record), "gray", 0, 1)
+    show_picture(axis, _picture(extras["original"][image], record))
     _say(axis, f"“{extras['label'][image]}”, {_percent(extras['confidence_before'][image])}", f"test image {image + 1}")
 
 
 def _show_change(axis: Axes, change: np.ndarray, scale: float) -> None:
-    _show(axis, change, "RdBu_r", -scale, scale)
+    show_picture(axis, change, "RdBu_r", -scale, scale)
     _say(axis, f"L1 = {np.abs(change).sum():.1f}", f"largest {np.abs(change).max():.2f}")
     _sign(axis, "+")
 
 
 def _show_result(axis: Axes, record: Record, image: int) -> None:
     extras = record.extras
-    _show(axis, _picture(extras["final_x"][image], record), "gray", 0, 1)
+    show_picture(axis, _picture(extras["final_x"][image], record))
     fooled, at = extras["predicted"][image] != extras["label"][image], int(extras["success_at"][image])
     words = f"“{extras['predicted'][image]}”, {_percent(extras['confidence_after'][image])}"
     _say(axis, words, f"after {at:,} queries" if at >= 0 else "never fooled", VERMILLION if fooled else "black")
@@ -135,55 +130,61 @@ def _percent(share: float) -> str:
 
 
 def _say(axis: Axes, first: str, second: str, colour: str = "black") -> None:
-    """Two lines below an image."""
+    """Write two lines below an image."""
     axis.text(0.5, -0.05, first, transform=axis.transAxes, ha="center", va="top", fontsize=9, color=colour)
     axis.text(0.5, -0.20, second, transform=axis.transAxes, ha="center", va="top", fontsize=7.5, color=GREY)
 
 
 def _sign(axis: Axes, sign: str) -> None:
-    """A sign in the gap to the left of an image."""
-    axis.text(-GAP / CELL / 2, 0.5, sign, transform=axis.transAxes, ha="center", va="center", fontsize=15)
+    """Write a sign into the gap to the left of an image."""
+    axis.text(
+        -GALLERY.gap / GALLERY.cell / 2, 0.5, sign, transform=axis.transAxes, ha="center", va="center", fontsize=15
+    )
 
 
 def _left(column: int) -> float:
-    """Where a column begins, in inches: three columns a method, a wider gap between methods."""
-    return MARGIN + column * (CELL + GAP) + column // 3 * BETWEEN
+    """Return where a column begins, in inches: three columns a method, a wider gap between methods."""
+    return GALLERY.margin + column * (GALLERY.cell + GALLERY.gap) + column // 3 * GALLERY.between
 
 
 def _grid(lines: int, methods: int) -> tuple[Figure, list[list[Axes]]]:
-    """A figure and its axes, [image][original, perturbation and result of each method]."""
+    """Make a figure and its axes, [image][original, perturbation and result of each method]."""
     from matplotlib.figure import Figure
 
     columns = 3 * methods
-    width = _left(columns - 1) + CELL + BAR + MARGIN
-    height = HEAD + lines * (CELL + CAPTION) + MARGIN / 2
+    width = _left(columns - 1) + GALLERY.cell + GALLERY.bar + GALLERY.margin
+    height = GALLERY.head + lines * (GALLERY.cell + GALLERY.caption) + GALLERY.margin / 2
     figure = Figure(figsize=(width, height))
     axes = []
     for line in range(lines):
-        bottom = (height - HEAD - line * (CELL + CAPTION) - CELL) / height
-        places = [(_left(column) / width, bottom, CELL / width, CELL / height) for column in range(columns)]
+        bottom = (height - GALLERY.head - line * (GALLERY.cell + GALLERY.caption) - GALLERY.cell) / height
+        places = [
+            (_left(column) / width, bottom, GALLERY.cell / width, GALLERY.cell / height) for column in range(columns)
+        ]
         axes.append([figure.add_axes(place) for place in places])
     return figure, axes
 
 
-def _head(figure: Figure, chosen: Sequence[Entry]) -> None:
-    """The method's name above its columns."""
+def _head(figure: Figure, chosen: Sequence[MethodResults]) -> None:
+    """Write each method's name above its columns."""
     from matplotlib.lines import Line2D
 
     width, height = figure.get_size_inches()
-    for m, entry in enumerate(chosen):
-        left, right = _left(3 * m) / width, (_left(3 * m + 2) + CELL) / width
-        figure.text((left + right) / 2, 1 - HEAD / 2 / height, entry.label, ha="center", va="center", fontsize=11)
-        rule = 1 - (HEAD - 0.08) / height
+    for m, results in enumerate(chosen):
+        left, right = _left(3 * m) / width, (_left(3 * m + 2) + GALLERY.cell) / width
+        figure.text(
+            (left + right) / 2, 1 - GALLERY.head / 2 / height, results.label, ha="center", va="center", fontsize=11
+        )
+        rule = 1 - (GALLERY.head - 0.08) / height
         figure.add_artist(Line2D([left, right], [rule, rule], color=GREY, linewidth=0.6))
 
 
 def _bar(figure: Figure, image: object) -> None:
-    """The perturbations' scale at the right of the first line."""
+    """Draw the perturbations' scale at the right of the first line."""
     width, height = figure.get_size_inches()
-    left = width - MARGIN - BAR + 0.15
-    bottom = height - HEAD - CELL
-    axis = figure.add_axes((left / width, bottom / height, 0.1 / width, CELL / height))
+    left = width - GALLERY.margin - GALLERY.bar + 0.15
+    bottom = height - GALLERY.head - GALLERY.cell
+    axis = figure.add_axes((left / width, bottom / height, 0.1 / width, GALLERY.cell / height))
     bar = figure.colorbar(image, cax=axis)  # type: ignore[arg-type]
     bar.set_label("perturbation", fontsize=8)
     bar.ax.tick_params(labelsize=7)

@@ -1,4 +1,4 @@
-"""How the policies of the benchmark are trained, one a repeat, each way of training in folders of its own."""
+"""Train the policies of the benchmark, one a repeat, each way of training in folders of its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from zo_gym.agents.build import Preset
 from zo_gym.agents.offline import OFFLINE, train_policy
 
-from benchmarks.suites.paper import Task
 from benchmarks.suites.policies import SOURCE, policy_folder
+from benchmarks.suites.task import Task
 from zo_gym.files import write_json
 
 TRAININGS: dict[str, tuple[Preset, dict[str, Any]]] = {
@@ -27,21 +27,20 @@ TRAININGS: dict[str, tuple[Preset, dict[str, Any]]] = {
     ),
     "quarter": (replace(OFFLINE, total_queries=OFFLINE.total_queries // 4, updates_per_step=8), {}),
 }
-"""Name -> how a policy is trained: its preset, and options of `train_policy`."""
+"""Name -> how a policy is trained: its preset, and options of `zo_gym.agents.offline.train_policy`."""
 
 
-def trained(training: str) -> Callable[[Task, Path], None]:
-    """What prepares a solver whose policies are trained so."""
+def train_policies(name: str) -> Callable[[Task, Path], None]:
+    """Return what trains the policies of a task in one of the ways of `TRAININGS`, unless they are there."""
 
     def prepare(task: Task, folder: Path) -> None:
-        preset, options = TRAININGS[training]
+        preset, options = TRAININGS[name]
+        problem = SOURCE.get(task.name, task.name)
         for repeat in range(task.repeats):
-            place = policy_folder(task, folder, training, repeat)
+            place = policy_folder(task, folder, name, repeat)
             if not (place / "config.json").is_file():
                 began = time.perf_counter()
-                train_policy(
-                    SOURCE.get(task.name, task.name), place, preset, seed=repeat, images=task.sizes["train"], **options
-                )
+                train_policy(problem, place, preset, seed=repeat, images=task.sizes["train"], **options)
                 seconds = time.perf_counter() - began
                 write_json(place / "training.json", {"queries": preset.total_queries, "seconds": seconds})
 

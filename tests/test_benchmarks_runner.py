@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -13,16 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from zo_gym.agents.query_grid import grid_of, on_grid
-from zo_gym.base import ObjectiveError
-from benchmarks.solvers.classical import SOLVERS, Solver, Setup, own, peer, starts_of
+
 from benchmarks.orderings import Ordering, broken
+from benchmarks.plan import MINIMUM, Job, Table, jobs_of
+from benchmarks.recorder import Recorder
 from benchmarks.records import load_all, load_record, path_of
-from benchmarks.runner import MINIMUM, Job, Table, jobs_of, run_all, work, worker_pool
-from benchmarks.suites.paper import QUICK, TASKS, Task
-from benchmarks.recorder import Outcome, Recorder
+from benchmarks.runner import run_all, worker_pool
+from benchmarks.solvers.agents import SOLVERS
+from benchmarks.solvers.base import Outcome, Setup, Solver, starts_of
+from benchmarks.solvers.baselines import baseline_run
+from benchmarks.solvers.zeroth_order import method_run
+from benchmarks.suites.paper import QUICK, SUITE
+from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
+from benchmarks.work import work
+from zo_gym.errors import ObjectiveError
 from zo_gym.minimize import minimize
 
 SIZES = {"test": 3, "tuning": 2, "train": 6, "validation": 2}
@@ -62,7 +72,7 @@ def test_a_run_is_the_same_run_as_minimize_makes(tmp_path: Path) -> None:
     """Same start, same count; the directions are drawn from another stream, so only f at the start is compared."""
     run(tmp_path, ["quadratic"], ["rand-ada"])
     for seed, record in enumerate(load_all(tmp_path, "quadratic", "rand-ada")):
-        result = minimize("quadratic", budget=300, seed=seed)
+        result = minimize("quadratic", method="rand-ada", budget=300, seed=seed)
         assert record.best[0, 0] == result.trace.fun[0]
         assert record.spent[0] == result.nfev
         assert (np.diff(record.best[0]) <= 0).all()
@@ -105,7 +115,7 @@ def test_a_failure_does_not_end_the_others_and_is_told(tmp_path: Path, monkeypat
 
 
 def test_methods_that_run_row_by_row_are_jobs_of_one_seed() -> None:
-    table = Table("benchmarks.solvers.agents", "benchmarks.suites.paper:TASKS")
+    table = Table()
     waves = jobs_of(table, ["heart_scale"], ["zo-rl", "zo-rl-lstm", "zo-sgd"], Path("nowhere"))
     assert waves[0][0] == Job("heart_scale", MINIMUM)
     assert Job("heart_scale", "zo-lstm") in waves[0]
@@ -123,9 +133,9 @@ def test_tuning_tries_the_range_then_around_the_best_and_is_kept(tmp_path: Path)
         tried.append(value)
         if value > 500:
             raise ObjectiveError("overflow")
-        recorder = Recorder(setup.family, 300)
-        recorder.add(1, [(np.log10(value) - 0.4) ** 2] * setup.family.size)
-        return recorder.finish(starts_of(setup.family))
+        recorder = Recorder(setup.problem, 300)
+        recorder.add(1, [(np.log10(value) - 0.4) ** 2] * setup.problem.size)
+        return recorder.finish(starts_of(setup.problem))
 
     table = {"p": Solver("p", "control", parabola, {"delta": (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)})}
     found = tuned_options("p", table, TINY["quadratic"], tmp_path)
@@ -143,9 +153,9 @@ def test_a_task_may_be_tuned_on_a_smaller_share_of_its_budget(
     shares: dict[str, float], budget: int, tmp_path: Path
 ) -> None:
     def spender(setup: Setup) -> Outcome:
-        recorder = Recorder(setup.family, setup.task.budget)
-        recorder.add(setup.task.budget, [1.0] * setup.family.size)
-        return recorder.finish(starts_of(setup.family))
+        recorder = Recorder(setup.problem, setup.task.budget)
+        recorder.add(setup.task.budget, [1.0] * setup.problem.size)
+        return recorder.finish(starts_of(setup.problem))
 
     solver = Solver("p", "control", spender, {"delta": (1.0,)}, tuning_share=0.4, tuning_shares=shares)
     tuned_options("p", {"p": solver}, TINY["quadratic"], tmp_path)
@@ -160,13 +170,13 @@ def test_an_option_at_which_everything_fails_is_an_error(tmp_path: Path) -> None
         tuned_options("p", {"p": Solver("p", "control", hopeless, {"delta": (1.0,)})}, TINY["quadratic"], tmp_path)
 
 
-@pytest.mark.parametrize("task", [*TASKS.values(), *QUICK.values()], ids=lambda task: f"{task.name}-{task.budget}")
+@pytest.mark.parametrize("task", [*SUITE.values(), *QUICK.values()], ids=lambda task: f"{task.name}-{task.budget}")
 def test_nothing_is_tuned_or_trained_on_what_is_reported(task: Task) -> None:
     if task.name in ("mnist_attack", "a9a", "german.numer_scale"):
         pytest.skip("the roles do not depend on the data; these take long to load")
-    reported = starts_of(task.family("test"))
+    reported = starts_of(task.problem("test"))
     for role in ("tuning", "train", "validation"):
-        others = starts_of(task.family(role))  # type: ignore[arg-type]
+        others = starts_of(task.problem(role))  # type: ignore[arg-type]
         assert torch.cdist(reported.double(), others.double()).min() > 0.01
 
 
@@ -194,7 +204,7 @@ def test_success_is_the_first_adversarial_iterate(tmp_path: Path) -> None:
 
 def test_a_peer_is_charged_for_every_point_and_its_curve_is_what_it_has_seen(tmp_path: Path) -> None:
     task = TINY["quadratic"]
-    outcome = peer("cma-es")(Setup(task, task.family("test"), (0, 1, 2), {}, tmp_path))
+    outcome = baseline_run("cma-es")(Setup(task, task.problem("test"), (0, 1, 2), {}, tmp_path))
     assert (outcome.spent <= 300).all()
     assert (outcome.spent > 280).all()  # no population of more than 20 points at d = 10
     assert (np.diff(outcome.best) <= 0).all()
@@ -204,19 +214,19 @@ def test_equal_seeds_make_equal_runs_and_others_do_not(tmp_path: Path) -> None:
     task = TINY["quadratic"]
 
     def final(seeds: tuple[int, ...]) -> np.ndarray:
-        return own("rand-ada")(Setup(task, task.family("test"), seeds, {}, tmp_path)).best[:, -1]
+        return method_run("rand-ada")(Setup(task, task.problem("test"), seeds, {}, tmp_path)).best[:, -1]
 
     np.testing.assert_array_equal(final((0, 1, 2)), final((0, 1, 2)))
     assert (final((0, 1, 2)) != final((3, 4, 5))).all()
 
 
 def test_rows_may_be_at_different_counts() -> None:
-    family = TINY["quadratic"].family("test", 2)
-    recorder = Recorder(family, 300)
+    problem = TINY["quadratic"].problem("test", 2)
+    recorder = Recorder(problem, 300)
     recorder.add(1, [9.0, 8.0])
     recorder.add(np.array([100, 200]), [3.0, 4.0], cosine=[0.5, np.nan])
     recorder.add(np.array([100, 250]), [3.0, 2.0], cosine=[np.nan, 0.7])  # the first row has ended
-    outcome = recorder.finish(starts_of(family))
+    outcome = recorder.finish(starts_of(problem))
     at = outcome.queries
     np.testing.assert_array_equal(outcome.best[0], np.where(at < 100, 9.0, 3.0))
     np.testing.assert_array_equal(outcome.best[1], np.select([at < 200, at < 250], [8.0, 4.0], 2.0))
@@ -241,6 +251,51 @@ def test_an_exception_ends_what_the_workers_still_do() -> None:
         interrupted()  # that it returns is the proof
     with pytest.raises(BrokenProcessPool):
         jobs[0].result()
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """Also in the midst of a job, and after SIGKILL, which no parent can answer."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from benchmarks.runner import worker_pool\n"
+        "if __name__ == '__main__':\n"
+        "    with worker_pool(2) as pool:\n"
+        "        futures = [pool.submit(time.sleep, 0.5) for _ in range(2)]  # as long as both start\n"
+        "        print(*pool._processes, flush=True)\n"
+        "        [future.result() for future in futures]\n"
+        "        pool.submit(time.sleep, 600)\n"
+        "        print('busy', flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert parent.stdout is not None
+    workers = [int(word) for word in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    assert parent.stdout.readline() == "busy\n"
+    assert all(alive(worker) for worker in workers)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [worker for worker in workers if alive(worker)]
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    parent.stdout.close()
+    assert left == []
+
+
+def alive(process: int) -> bool:
+    """Whether the process runs; one that has ended and waits for its parent does not."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{process}/stat")
+    return not (stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_unknown_names_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -285,7 +340,7 @@ def test_an_attack_is_repeated_along_other_directions(tmp_path: Path, monkeypatc
     sizes = {"test": 2, "tuning": 1, "train": 1, "validation": 1}
     task = Task("digits_attack", "attack", sizes, budget=60, repeats=2)
     monkeypatch.setitem(TABLE.all_tasks(), task.name, task)
-    monkeypatch.setitem(SOLVERS, "untuned", Solver("untuned", "control", own("rand-ada")))
+    monkeypatch.setitem(SOLVERS, "untuned", Solver("untuned", "control", method_run("rand-ada")))
     first, second = jobs_of(TABLE, [task.name], ["zo-sgd", "untuned"], tmp_path)
     assert first == [Job(task.name, "zo-sgd"), Job(task.name, "untuned", (0, 1)), Job(task.name, "untuned", (2, 3))]
     assert second == [Job(task.name, "zo-sgd", (0, 1)), Job(task.name, "zo-sgd", (2, 3))]

@@ -1,15 +1,15 @@
-"""`python evaluate.py --figure NAME`: figures and tables redrawn from stored results."""
+"""Redraw figures and tables by name from stored results, for `python evaluate.py --figure NAME`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.figures import write_figure
-from benchmarks.gallery import write_gallery
-from benchmarks.suites.paper import QUICK, TASKS
+from benchmarks.figures.gallery import write_gallery
+from benchmarks.figures.paper_figures import write_figure
+from benchmarks.suites.paper import QUICK, SUITE
 from benchmarks.tables import write_tables
-from benchmarks.theory_figure import estimators_figure
+from benchmarks.theory.figure import estimators_figure
 from zo_gym.registry import lookup
 
 
@@ -18,7 +18,7 @@ def _paper_figure(name: str) -> Callable[[Path, Path], list[Path]]:
 
 
 def _galleries(folder: Path, out: Path) -> list[Path]:
-    attacks = [name for name, task in {**TASKS, **QUICK}.items() if task.kind == "attack" and (folder / name).is_dir()]
+    attacks = [name for name, task in {**SUITE, **QUICK}.items() if task.kind == "attack" and (folder / name).is_dir()]
     if not attacks:
         raise FileNotFoundError(f"No results of an attack in {folder}. Run `make paper` first.")
     return [write_gallery(folder, name, out) for name in attacks]
@@ -37,21 +37,23 @@ FIGURES: dict[str, Callable[[Path, Path], list[Path]]] = {
     "gallery": _galleries,
     "estimators": _estimators,
 }
-"""Name -> (folder of results, folder of figures) -> the files it wrote; "estimators" measures anew, without results."""
+"""Name -> function of (folder of results, folder of figures) that writes files and returns their paths.
+
+"estimators" measures anew, without results."""
 
 
 def draw(name: str, folder: Path, out: Path) -> list[Path]:
-    """Write one figure; returns its files.
+    """Write one figure and return its files.
 
     Raises:
-        ValueError: Unknown figure.
+        ValueError: The figure is unknown.
         FileNotFoundError: There are no results to draw.
     """
     return lookup(FIGURES, name, "figure")(folder, out)
 
 
 def draw_all(folder: Path) -> Path:
-    """Write every figure and table that the stored results allow; returns the folder they are in."""
+    """Write every figure and table that the stored results allow, and return their folder."""
     out = folder / "figures"
     for name in ("tables", "4", "5", "6", "gallery"):
         try:

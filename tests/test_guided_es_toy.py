@@ -18,13 +18,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.base import Problem
+from zo_gym.base import Method
 from zo_gym.directions import unit
 from zo_gym.estimators import central
 from zo_gym.oracle import Oracle
+from zo_gym.problem import Problem, single_problem
 from zo_gym.rng import make_generator
-from zo_gym.samplers import guided
-from zo_gym.step import begin, step
+from zo_gym.samplers import guided_es
+from zo_gym.step import start, step
 from zo_gym.updates import sgd
 
 M, N = 2000, 1000
@@ -37,14 +38,18 @@ class Toy(NamedTuple):
     """The quadratic, less its minimum, in its own eigenvectors; x0 = 0."""
 
     curvature: Tensor
-    """(n,)"""
+    """Eigenvalues of A^T A / m, (n,)."""
     solution: Tensor
-    """(n,)"""
+    """The minimiser, (n,)."""
     bias: Tensor
     """c, (n,), |c| = 1."""
 
+    @property
+    def problem(self) -> Problem:
+        return single_problem("toy", N, self.gap, lambda generator: torch.zeros(N, dtype=torch.float64))
+
     def gap(self, x: Tensor) -> Tensor:
-        """f - f* at x (B, n)."""
+        """Compute f - f* at x (B, n)."""
         return 0.5 * (self.curvature * (x - self.solution).square()).sum(1)
 
     def surrogate(self, x: Tensor) -> Tensor:
@@ -62,26 +67,26 @@ def toy() -> Toy:
 
 
 def evolve(toy: Toy, alpha: float, steps: int, rows: int = ROWS) -> Tensor:
-    """The gaps (B,) of so many runs of (guided) ES with one pair of probes a step.
+    """Return the gaps (B,) of so many runs of (guided) ES with one pair of probes a step.
 
     Their u is sigma / sqrt(n) times ours and their estimate beta / n times ours, hence mu and eta.
     """
     mu, eta = SIGMA / math.sqrt(N), RATE * BETA / N
-    sampler, rule = guided(alpha, num_surrogates=1), sgd(eta)
+    sampler = guided_es(alpha, num_surrogates=1)
+    method = Method(sampler, central, sgd(eta), 1)
     generators = [make_generator(seed) for seed in range(rows)]
     x = torch.zeros(rows, N, dtype=torch.float64)
-    oracle = Oracle(Problem("toy", N, toy.gap, lambda g: torch.zeros(N, dtype=torch.float64)), rows)
-    iterate = begin(x, oracle(x[:, None])[:, 0], rule)
+    oracle = Oracle(toy.problem, rows)
+    state = start(method, x, oracle(x[:, None])[:, 0])
     for _ in range(steps):
-        state = toy.surrogate(iterate.x)[:, None, :]
-        u, _ = sampler.sample(state, iterate.x, 1, generators)
-        iterate = step(oracle, iterate, u, central, rule, mu).iterate
+        u, _ = sampler.sample(toy.surrogate(state.iterate.x)[:, None, :], state.iterate.x, 1, generators)
+        state = state._replace(iterate=step(oracle, method, state, u, mu).iterate)
     assert (oracle.queries == 1 + 3 * steps).all()
-    return iterate.fx
+    return state.iterate.fx
 
 
 def descend(toy: Toy, steps: int, rate: float = 5e-3) -> float:
-    """The gap of gradient descent on the surrogate."""
+    """Return the gap of gradient descent on the surrogate."""
     x = torch.zeros(1, N, dtype=torch.float64)
     for _ in range(steps):
         x = x - rate * toy.surrogate(x)
@@ -91,10 +96,10 @@ def descend(toy: Toy, steps: int, rate: float = 5e-3) -> float:
 def test_one_step_in_the_authors_units_is_ours(toy: Toy) -> None:
     """x' = x - eta beta / (2 sigma^2) e (f(x + e) - f(x - e)) with e = sigma / sqrt(n) u, to rounding."""
     x, generator = torch.zeros(1, N, dtype=torch.float64), make_generator(0)
-    u, _ = guided(0.5, 1).sample(toy.surrogate(x)[:, None, :], x, 1, [generator])
-    oracle = Oracle(Problem("toy", N, toy.gap, lambda g: torch.zeros(N, dtype=torch.float64)))
-    rule = sgd(RATE * BETA / N)
-    found = step(oracle, begin(x, toy.gap(x), rule), u, central, rule, SIGMA / math.sqrt(N)).iterate.x
+    method = Method(guided_es(0.5, 1), central, sgd(RATE * BETA / N), 1)
+    u, _ = guided_es(0.5, 1).sample(toy.surrogate(x)[:, None, :], x, 1, [generator])
+    state = start(method, x, toy.gap(x))
+    found = step(Oracle(toy.problem), method, state, u, SIGMA / math.sqrt(N)).iterate.x
     e = SIGMA / math.sqrt(N) * u[:, 0]
     expected = x - RATE * BETA / (2 * SIGMA**2) * (toy.gap(x + e) - toy.gap(x - e)) * e
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)

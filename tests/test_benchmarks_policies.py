@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from zo_gym.agents import curves, policy_training, pretrained
-from zo_gym.agents import policies as offline
-from zo_gym.agents import policy_tasks as images
-from zo_gym.agents.policies.bundle import new_policy
+from zo_gym.agents import curves
 from zo_gym.agents.compare import compare, held_out
-from benchmarks.bars import Bar, Curves, attack_bars, online_bars, table
+from zo_gym.agents.policies import pretrained
+from zo_gym.agents.policies.bundle import new_policy
+
+from benchmarks.bars import Bar, MeanCurves, attack_bars, bar_table, online_bars
 from benchmarks.policies import PoliciesArgs, run_policies
-from zo_gym.base import Family
-from benchmarks.solvers.classical import Setup
 from benchmarks.records import Record, save_record
+from benchmarks.runner import RunArgs
+from benchmarks.solvers import policy_training
+from benchmarks.solvers.policies import SOLVERS
+from benchmarks.suites import policies as suites
 from zo_gym.envs.env import ZOSamplingEnv
-from zo_gym.family import member
 from zo_gym.files import write_json
 from zo_gym.minimize import minimize
-from zo_gym.problems.attack.objective import SPLITS
+from zo_gym.problems.attack.attack import SPLITS
 
 GRID = np.array([1, 50, 100, 500, 1000])
 
@@ -44,8 +44,8 @@ def test_the_bars_of_an_attack_by_hand(tmp_path: Path) -> None:
     store(tmp_path, "attack", "policy", [8, 2, 1.5, 1.2, 1.1], [10, 20, -1])
     store(tmp_path, "attack", "true", [8, 1, 1, 1, 1], [5, 5, 5])
     store(tmp_path, "attack", "zo-sgd", [8, 8, 7, 5, 4], [700, 800, 900])
-    store(tmp_path, "attack", "zo-sgd+known", [8, 6, 5, 3, 1.3], [400, 500, 600])
-    bars = {bar.name.removeprefix("known part exact: "): bar.value for bar in attack_bars(tmp_path, "attack")}
+    store(tmp_path, "attack", "zo-sgd+composite", [8, 6, 5, 3, 1.3], [400, 500, 600])
+    bars = {bar.name.removeprefix("composite term exact: "): bar.value for bar in attack_bars(tmp_path, "attack")}
     assert bars["f / the true direction's, 100 queries"] == pytest.approx(1.5)
     assert bars["f / the true direction's, 1,000 queries"] == pytest.approx(1.1)
     assert bars["failures"] == pytest.approx(1 / 3)
@@ -59,7 +59,7 @@ def test_the_bars_of_an_attack_by_hand(tmp_path: Path) -> None:
 def test_the_bars_of_classification_by_hand(tmp_path: Path) -> None:
     store(tmp_path, "a9a", "rand-ada", [9, 7, 6, 5, 3])
     store(tmp_path, "a9a", "directional", [9, 7, 6, 5, 4])
-    store(tmp_path, "a9a", "belief", [9, 7, 6, 3, 2])
+    store(tmp_path, "a9a", "gp", [9, 7, 6, 3, 2])
     store(tmp_path, "a9a", "cma-es", [9, 7, 6, 3, 3])
     store(tmp_path, "a9a", "l-bfgs-b", [9, 7, 6, 3, 1.5])
     values = [bar.value for bar in online_bars(tmp_path, "a9a")]
@@ -74,19 +74,19 @@ def test_a_bar_is_met_missed_or_beaten() -> None:
         "missed",
         "missed",
     ]
-    assert "| x | 2.00 | 1.00 | never | missed |" in table([Bar("x", math.inf, 2.0, 1.0)])
-    assert "| y | 2.00 |  | 0.50 | met |" in table([Bar("y", 0.5, 2.0)])
+    assert "| x | 2.00 | 1.00 | never | missed |" in bar_table([Bar("x", math.inf, 2.0, 1.0)])
+    assert "| y | 2.00 |  | 0.50 | met |" in bar_table([Bar("y", 0.5, 2.0)])
 
 
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
     store(tmp_path, "attack", "policy", [8, 2, 1.5, 1.2, 1.1], [10, 20, -1])
     with pytest.raises(KeyError):
-        Curves(tmp_path, "attack").at("zo-sgd", 50)
+        MeanCurves(tmp_path, "attack").at("zo-sgd", 50)
 
 
 def test_policies_are_tried_on_images_that_nothing_else_uses() -> None:
     """Training, tuning and validation end where the fresh images begin."""
-    task = images.TASKS["mnist_attack"]
+    task = suites.SUITE["mnist_attack"]
     first, _ = SPLITS[task.splits["test"]]
     for role in ("tuning", "train", "validation"):
         start, count = SPLITS[task.splits[role]]  # type: ignore[index]
@@ -95,18 +95,15 @@ def test_policies_are_tried_on_images_that_nothing_else_uses() -> None:
 
 
 def test_each_repeat_has_a_policy_of_its_own_and_other_victims_share_it(tmp_path: Path) -> None:
-    task = images.TASKS["mnist_attack"]
-    family: Any = None
-    for repeat in range(3):
-        setup = Setup(task, family, tuple(range(50 * repeat, 50 * repeat + 50)), {}, tmp_path / task.name)
-        assert images.repeat_of(setup.task, setup.seeds) == repeat
-    own = images.policy_folder(task, tmp_path / task.name, "slopes", 1)
-    apart = images.ABLATIONS["mnist_attack"]
-    assert images.policy_folder(apart, tmp_path / images.APART / apart.name, "slopes", 1) == own
-    oddly_named = tmp_path / images.APART  # results that are no ablations, in a folder of that name
-    assert images.policy_folder(task, oddly_named / task.name, "slopes", 1).is_relative_to(oddly_named)
-    other = images.TRANSFER["mnist_mlp_attack"]
-    assert images.policy_folder(other, tmp_path / other.name, "slopes", 1) == own
+    task = suites.SUITE["mnist_attack"]
+    assert [task.repeat_of(range(50 * repeat, 50 * repeat + 50)) for repeat in range(3)] == [0, 1, 2]
+    own = suites.policy_folder(task, tmp_path / task.name, "slopes", 1)
+    apart = suites.ABLATIONS["mnist_attack"]
+    assert suites.policy_folder(apart, tmp_path / suites.ABLATIONS_FOLDER / apart.name, "slopes", 1) == own
+    oddly_named = tmp_path / suites.ABLATIONS_FOLDER  # results that are no ablations, in a folder of that name
+    assert suites.policy_folder(task, oddly_named / task.name, "slopes", 1).is_relative_to(oddly_named)
+    other = suites.TRANSFER["mnist_mlp_attack"]
+    assert suites.policy_folder(other, tmp_path / other.name, "slopes", 1) == own
 
 
 def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
@@ -120,17 +117,17 @@ def test_a_policy_is_trained_on_the_victim_that_its_folder_is_named_after(
         write_json(folder / "config.json", {})
 
     monkeypatch.setattr(policy_training, "train_policy", stand_in)
-    prepare = offline.SOLVERS["policy"].prepare
+    prepare = SOLVERS["policy"].prepare
     assert prepare is not None
     for name in ("mnist_mlp_attack", "mnist_attack"):
-        prepare({**images.TASKS, **images.TRANSFER}[name], tmp_path / name)
+        prepare({**suites.SUITE, **suites.TRANSFER}[name], tmp_path / name)
     assert trained == ["mnist_attack"] * 3
 
 
 def test_every_ablation_is_there() -> None:
-    """The issue's list: what a policy learns from, how it probes, its steps, its parts, and its controls."""
-    wanted = "rewards both in-the-loop regression plain-images td3-steps polyak no-gate alone untrained template"
-    assert set(wanted.split()) <= offline.SOLVERS.keys()
+    """What a policy learns from, how it probes, its steps, its parts, and its controls."""
+    wanted = "rewards both in-the-loop regression plain-images polyak no-gate no-memory untrained template"
+    assert set(wanted.split()) <= SOLVERS.keys()
 
 
 @pytest.mark.parametrize("name", pretrained.names())
@@ -141,7 +138,7 @@ def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder:
         assert f"## {word}" in pretrained.card(name)
     if name.startswith("mnist"):
         return  # its victim takes a minute to train
-    problem = images.PRETRAINED[name].name
+    problem = suites.PRETRAINED[name].name
     result = minimize(problem, method=f"pretrained:{name}", composite=True, budget=101, seed=0)
     assert result.fun < 0.6 * result.trace.fun[0]
 
@@ -179,8 +176,7 @@ def test_the_comparison_follows_a_policy_of_a_family_as_those_that_ship_are(monk
     for row, seed in enumerate(seeds):
         env = ZOSamplingEnv(**held_out(settings))
         env.reset(seed=seed)
-        assert isinstance(env.mdp.problem, Family)
-        image = member(env.mdp.problem, int(env.oracle.instances))
+        image = env.config.problem.instance(int(env.oracle.instances))
         alone = minimize(image, env.x, method="pretrained:digits-attack", composite=True, budget=6, seed=0)
         np.testing.assert_allclose(followed.best[row, :6], alone.trace.best, rtol=1e-4)
 
@@ -202,7 +198,7 @@ def test_unknown_policies_and_other_problems_are_refused() -> None:
 
 @pytest.mark.slow
 def test_the_quick_chain(tmp_path: Path) -> None:
-    out = run_policies(PoliciesArgs(quick=True, results=tmp_path, progress=False))
-    assert {"tables.md", "bars.md", "gallery_digits_attack.png", "strip_digits_attack.png"} <= {
+    out = run_policies(PoliciesArgs(quick=True, run=RunArgs(tmp_path, progress=False)))
+    assert {"tables.md", "bars.md", "gallery_digits_attack.png", "filmstrip_digits_attack.png"} <= {
         p.name for p in out.iterdir()
     }

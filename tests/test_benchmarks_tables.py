@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from zo_gym.agents.curve_style import mean_std, running_mean
 
-from benchmarks.results import entries
 from benchmarks.records import Record, save_record
-from benchmarks.tables import csv_text, markdown, write_tables
-from benchmarks.style import mean_std, running_mean
-from benchmarks.summary import rows
+from benchmarks.results import load_results
+from benchmarks.summary import summaries
+from benchmarks.tables import csv_text, problem_table, write_tables
 
 GRID = np.array([1, 10, 20, 50, 80, 90, 100])
 
@@ -60,7 +60,7 @@ def attack(folder: Path, success_at: list[list[int]], method: str = "zo-sgd", gr
 
 
 def by_method(folder: Path, problem: str) -> dict[str, Any]:
-    return {row.method: row for row in rows(folder, problem)}
+    return {row.method: row for row in summaries(folder, problem)}
 
 
 def test_mean_and_sample_deviation_at_a_tenth_a_fifth_a_half_and_all_of_the_budget(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_mean_and_sample_deviation_at_a_tenth_a_fifth_a_half_and_all_of_the_budg
 def test_one_run_has_no_deviation(tmp_path: Path) -> None:
     classification(tmp_path)
     assert np.isnan(by_method(tmp_path, "heart_scale")["slow"].std).all()
-    (line,) = [x for x in markdown(rows(tmp_path, "heart_scale")).splitlines() if x.startswith("| slow ")]
+    (line,) = [x for x in problem_table(summaries(tmp_path, "heart_scale")).splitlines() if x.startswith("| slow ")]
     assert "±" not in line
     assert "nan" not in line
 
@@ -101,15 +101,15 @@ def test_a_baseline_that_stands_still_early_is_given_the_queries_that_it_needed(
 
 def test_without_zo_sgd_nothing_is_timed(tmp_path: Path) -> None:
     store(tmp_path, "fast", 0, [[9, 3, 2, 1, 1, 1, 1]], group="control")
-    (row,) = rows(tmp_path, "heart_scale")
+    (row,) = summaries(tmp_path, "heart_scale")
     assert math.isnan(row.to_baseline)
     assert math.isnan(row.ratio)
-    assert "| queries to ZO-SGD's f" not in markdown([row])
+    assert "| queries to ZO-SGD's f" not in problem_table([row])
 
 
 def test_the_distance_to_the_least_known_value(tmp_path: Path) -> None:
     classification(tmp_path)
-    assert math.isnan(rows(tmp_path, "heart_scale")[0].gap)
+    assert math.isnan(summaries(tmp_path, "heart_scale")[0].gap)
     (tmp_path / "heart_scale" / "minimum.json").write_text(json.dumps({"f_star": 0.5, "runs": [0.5]}))
     found = by_method(tmp_path, "heart_scale")
     assert (found["zo-sgd"].gap, found["fast"].gap) == (2.5, 0.5)
@@ -148,13 +148,13 @@ def test_failures_count_as_infinitely_many_queries(
     tmp_path: Path, success_at: list[list[int]], share: float, median: float
 ) -> None:
     attack(tmp_path, success_at)
-    (row,) = rows(tmp_path, "mnist_attack")
+    (row,) = summaries(tmp_path, "mnist_attack")
     assert (row.success, row.median_queries) == (share, median)
 
 
 def test_the_deviation_of_an_attack_is_that_of_the_repeats_not_of_the_images(tmp_path: Path) -> None:
     attack(tmp_path, [[10, 30], [20, 40]])
-    (row,) = rows(tmp_path, "mnist_attack")
+    (row,) = summaries(tmp_path, "mnist_attack")
     assert (row.runs, row.images) == (2, 2)
     assert row.mean[-1] == 2.0  # of 1, 2, 2, 3
     assert row.std[-1] == pytest.approx(math.sqrt(0.5), rel=1e-12)  # of 1.5 and 2.5
@@ -166,7 +166,7 @@ def test_rows_are_ordered_by_group_then_order_then_name(tmp_path: Path) -> None:
     for method, group, order in [("b", "reference", 0), ("c", "paper", 2), ("d", "paper", 1), ("a", "control", None)]:
         extra = {} if order is None else {"order": order}
         store(tmp_path, method, 0, [[1.0] * 7], group=group, **extra)
-    assert [row.method for row in rows(tmp_path, "heart_scale")] == ["d", "c", "a", "b"]
+    assert [row.method for row in summaries(tmp_path, "heart_scale")] == ["d", "c", "a", "b"]
 
 
 def lines_of(text: str) -> dict[str, list[str]]:
@@ -177,7 +177,7 @@ def lines_of(text: str) -> dict[str, list[str]]:
 
 def test_the_markdown_table_names_groups_and_marks_the_best_that_competes(tmp_path: Path) -> None:
     classification(tmp_path)
-    text = markdown(rows(tmp_path, "heart_scale"))
+    text = problem_table(summaries(tmp_path, "heart_scale"))
     found = lines_of(text)
     assert text.startswith("### heart_scale (100 queries)\n")
     assert list(found)[2:] == [
@@ -208,7 +208,7 @@ def test_the_markdown_table_names_groups_and_marks_the_best_that_competes(tmp_pa
 def test_an_attacks_table_has_success_queries_and_norm(tmp_path: Path) -> None:
     attack(tmp_path, [[10, 30], [20, 40]])
     attack(tmp_path, [[10, -1], [-1, -1]], method="worse", group="control")
-    text = markdown(rows(tmp_path, "mnist_attack"))
+    text = problem_table(summaries(tmp_path, "mnist_attack"))
     found = lines_of(text)
     cells = {name: dict(zip(found["method"], found[name], strict=True)) for name in ("zo-sgd", "worse")}
     shown = ("success", "median queries", "L1")
@@ -221,22 +221,22 @@ def test_an_attacks_table_has_success_queries_and_norm(tmp_path: Path) -> None:
 def test_small_and_diverged_values_stay_readable(tmp_path: Path) -> None:
     store(tmp_path, "zo-sgd", 0, [[1.0, 1, 1, 1, 1, 1, 0.04321]], group="paper")
     store(tmp_path, "bad", 0, [[3.0e9] * 7], group="control")
-    found = lines_of(markdown(rows(tmp_path, "heart_scale")))
+    found = lines_of(problem_table(summaries(tmp_path, "heart_scale")))
     place = found["method"].index("f at 100")
     assert (found["zo-sgd"][place], found["bad"][place]) == ("**0.04321**", "3e+09")
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_sign(tmp_path: Path) -> None:
     classification(tmp_path)
-    row = replace(rows(tmp_path, "heart_scale")[0], gap=-1e-9)
-    assert "| 0.000 |" in markdown([row])
-    assert "-0.000" not in markdown([row])
+    row = replace(summaries(tmp_path, "heart_scale")[0], gap=-1e-9)
+    assert "| 0.000 |" in problem_table([row])
+    assert "-0.000" not in problem_table([row])
 
 
 def test_the_csv_parses_back_to_the_rows(tmp_path: Path) -> None:
     classification(tmp_path)
     attack(tmp_path, [[10, -1]])
-    table = [*rows(tmp_path, "heart_scale"), *rows(tmp_path, "mnist_attack")]
+    table = [*summaries(tmp_path, "heart_scale"), *summaries(tmp_path, "mnist_attack")]
     parsed = list(csv.DictReader(csv_text(table).splitlines()))
     assert len(parsed) == len(table) == 5
     for line, row in zip(parsed, table, strict=True):
@@ -268,10 +268,10 @@ def test_no_results_say_what_makes_them(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="make paper"):
         write_tables(tmp_path, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"'heart_scale'.*make paper"):
-        rows(tmp_path, "heart_scale")
+        summaries(tmp_path, "heart_scale")
     classification(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"of zo-rl for 'heart_scale'.*make paper"):
-        entries(tmp_path, "heart_scale", ["zo-sgd", "zo-rl"])
+        load_results(tmp_path, "heart_scale", ["zo-sgd", "zo-rl"])
     assert not (tmp_path / "out").exists()
 
 
@@ -279,14 +279,14 @@ def test_results_of_different_budgets_are_not_compared(tmp_path: Path) -> None:
     classification(tmp_path)
     store(tmp_path, "quick", 3, [[1.0, 1.0]], queries=np.array([1, 50]))
     with pytest.raises(ValueError, match=r"quick, seed 3, has 1 rows and a budget of 50.*and 100"):
-        rows(tmp_path, "heart_scale")
+        summaries(tmp_path, "heart_scale")
 
 
 def test_results_on_different_numbers_of_images_are_not_compared(tmp_path: Path) -> None:
     attack(tmp_path, [[1, 2]])
     store(tmp_path, "other", 0, [[1.0] * 7], problem="mnist_attack")
     with pytest.raises(ValueError, match="do not match"):
-        rows(tmp_path, "mnist_attack")
+        summaries(tmp_path, "mnist_attack")
 
 
 def test_an_unknown_group_is_refused(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_an_unknown_group_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"group of 'zo-sgd' must be one of policy, ablation, paper, control.*'papers'"
     ):
-        rows(tmp_path, "heart_scale")
+        summaries(tmp_path, "heart_scale")
 
 
 def test_moments_count_only_what_is_known() -> None:

@@ -9,16 +9,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from zo_gym.agents.query_grid import direction_generators, grid_of
 
-from zo_gym.agents.query_grid import grid_of
-from benchmarks.figures import draw_figure, write_figure
-from benchmarks.gallery import draw_gallery, write_gallery
+from benchmarks.figures.filmstrip import snapshots
+from benchmarks.figures.gallery import draw_gallery, write_gallery
+from benchmarks.figures.paper_figures import draw_figure, write_figure
+from benchmarks.figures.style import PAPER, line_of, loss_limits
 from benchmarks.records import Record, save_record
-from benchmarks.style import GROUPS, PAPER, line_of, loss_limits
+from benchmarks.results import GROUPS
+from benchmarks.solvers.base import starts_of
+from benchmarks.suites.task import Task
+from zo_gym.methods import build
+from zo_gym.oracle import Oracle
+from zo_gym.run import run
 
 GRID = grid_of(400)  # 1, 3, 5, ..., 400: two queries apart
 METHODS = {
@@ -378,6 +386,21 @@ def test_a_single_run_has_an_empty_deviation_in_the_csv(tmp_path: Path) -> None:
     classification(tmp_path, "heart_scale", seeds=1)
     lines = list(csv.DictReader(write_figure("5", tmp_path, tmp_path / "out")[2].read_text().splitlines()))
     assert {(line["std"], line["n"]) for line in lines} == {("", "1")}
+
+
+def test_snapshots_are_the_best_points_within_so_many_queries() -> None:
+    """Those of a run that had no more than so many; before the first step it is the start."""
+    problem = Task("quadratic", "classification", {"test": 2}, budget=100).problem("test")
+    method = build("zo-sgd", problem.dim, learning_rate=0.01)
+    marks = (0, 1, 21, 22, 63, 64)  # a start costs 1 query, a step 21
+    shown = snapshots(problem, method, marks, smoothing=0.01, composite=False)
+    for mark, points in zip(marks, shown, strict=True):
+        oracle = Oracle(problem, 2, budget=max(1, mark))
+        generators = direction_generators((0, 1), problem.device)
+        *_, last = run(oracle, method, starts_of(problem), generators, smoothing=0.01)
+        torch.testing.assert_close(points, last.iterate.best_x, rtol=0, atol=0)
+    assert torch.equal(shown[2], shown[0])
+    assert not torch.equal(shown[3], shown[0])
 
 
 def words_of(axis: Axes) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bias, variance and cosine of every estimator in closed form; `benchmarks.theory` measures them.
+"""Compute bias, variance and cosine of every estimator in closed form; `benchmarks.theory.measure` measures them.
 
 f(h) = a.h + h'Hh/2 + sum_i t_i h_i^3 / 6 around a point with gradient a and Hessian H. A slope along u with step mu is
 
@@ -27,7 +27,7 @@ from zo_gym.directions import orthonormalise
 
 @dataclass(frozen=True)
 class Target:
-    """f(h) = a.h + h'Hh/2 + sum_i t_i h_i^3 / 6 with H = diag(D) + w w', so that a value costs O(d).
+    """Computes f(h) = a.h + h'Hh/2 + sum_i t_i h_i^3 / 6 with H = diag(D) + w w', so that a value costs O(d).
 
     Attributes:
         slope: a, (d,).
@@ -42,26 +42,26 @@ class Target:
     third: Tensor
 
     def __call__(self, h: Tensor) -> Tensor:
-        """Points (..., d) -> values (...)."""
+        """Compute the values (...) at points (..., d)."""
         squares = h * h
         curvature = squares @ self.diagonal + (h @ self.spike).square()
         return h @ self.slope + curvature / 2 + (squares * h) @ self.third / 6
 
     @property
     def curvatures(self) -> Tensor:
-        """The diagonal of H, (d,)."""
+        """Return the diagonal of H, (d,)."""
         return self.diagonal + self.spike.square()
 
     @property
     def off_diagonal(self) -> float:
-        """The sum of H_ij^2 over i != j: those entries are w_i w_j."""
+        """Return the sum of H_ij^2 over i != j, where H_ij = w_i w_j."""
         squares = self.spike.square()
         return (squares.sum().square() - squares.square().sum()).item()
 
 
 @cache
 def example(d: int) -> Target:
-    """The function of the figure: |a| = 1, tr H about 1.5 d, |t|^2 = d; t orthogonal to a and to diag H. d >= 3."""
+    """Return the function of the figure: |a| = 1, tr H about 1.5 d, |t|^2 = d, t orthogonal to a and diag H; d >= 3."""
     i = torch.arange(1, d + 1, dtype=torch.float64)
     target = Target((2 + torch.cos(i)) / (2 + torch.cos(i)).norm(), 1 + torch.sin(i) / 2, torch.cos(3 * i), i)
     basis = orthonormalise(torch.stack([target.slope, target.curvatures])[None])[0]
@@ -71,23 +71,23 @@ def example(d: int) -> Target:
 
 
 class Forms(NamedTuple):
-    """The moments of an estimate g; g_0 is what it would be with exact slopes a.u along the same directions."""
+    """Holds the moments of an estimate g; g_0 is the estimate from exact slopes a.u along the same directions."""
 
     mean: Tensor
     """E g, (d,)."""
     second: float
     """E|g|^2."""
     added: float
-    """E|g - g_0|^2: what truncation and noise add."""
+    """E|g - g_0|^2, the part that truncation and noise add."""
 
     def error(self, target: Target) -> float:
-        """E|g - a|^2, bias and variance together, over |a|^2."""
+        """Return E|g - a|^2, bias and variance together, over |a|^2."""
         a = target.slope
         return (self.second - 2 * (a @ self.mean).item()) / (a @ a).item() + 1
 
 
 class _Weights(NamedTuple):
-    """Factors in E[p(u) |u|^2] for the polynomials p of a slope, u with E uu' = I, independent and symmetric."""
+    """Holds factors in E[p(u) |u|^2] for the polynomials p of a slope, u with E uu' = I, independent and symmetric."""
 
     linear: float  # E (a.u)^2 |u|^2 = linear |a|^2
     curved: float  # E (u'Hu)^2 |u|^2
@@ -97,7 +97,7 @@ class _Weights(NamedTuple):
 
 
 def _weights(sampler: str, target: Target) -> _Weights:
-    """For `gaussian`, `sphere` and `rademacher`.
+    """Compute the factors of `gaussian`, `sphere` and `rademacher`.
 
     Gaussian, p homogeneous of degree k: length and direction are independent, so E[p |u|^2] = (d + k) E p, and by
     Isserlis E (a.u)^2 = |a|^2, E (u'Hu)^2 = (tr H)^2 + 2 |H|^2, E (a.u) T = 3 a.t, E T^2 = 15 |t|^2. The sphere
@@ -117,7 +117,7 @@ def _weights(sampler: str, target: Target) -> _Weights:
 
 
 def closed_form(target: Target, estimator: str, sampler: str, q: int, mu: float, s: float = 0.0) -> Forms:
-    """The moments of g, exact on the target for every q, mu > 0 and s; f(x) is noisy too.
+    """Compute the moments of g, exact on the target for every q, mu > 0 and s; f(x) is noisy too.
 
     Independent symmetric directions (gaussian, sphere, rademacher): g is a mean of q terms, so E|g|^2 = M/q +
     (1 - 1/q)|E g|^2 with M of one term; odd moments vanish, so H biases nothing and adds mu^2/4 E (u'Hu)^2 |u|^2 to M.
@@ -153,17 +153,18 @@ def closed_form(target: Target, estimator: str, sampler: str, q: int, mu: float,
 
 
 def _on_axes(a: Tensor, shift: Tensor, hits: float, noise: float) -> Forms:
-    """g = a + shift on the axes that were tried, scaled to be right on average."""
+    """Compute the moments of g = a + shift on the axes that were probed, scaled to be right on average."""
     mean = a + shift
     squares = [hits * v.square().sum().item() + noise for v in (mean, shift)]
     return Forms(mean, squares[0], squares[1])
 
 
 def _on_span(target: Target, q: int, mu: float, s: float) -> Forms:
-    """g = sum_i delta_i v_i, v a uniformly random orthonormal basis of q vectors: |g|^2 = sum_i delta_i^2.
+    """Compute the moments of g = sum_i delta_i v_i, v a uniformly random orthonormal basis of q vectors.
 
-    The unit sphere's moments: E (a.v)^2 = |a|^2 / d and the Gaussian's of degree 4 and 6 over d (d + 2) ((d + 4)).
-    Noise: sum_i (e_i - e_0)^2 / mu^2, 2 q s^2 / mu^2 on average. It is biased by design: E g = (q/d) a as mu -> 0.
+    |g|^2 = sum_i delta_i^2. The unit sphere's moments are E (a.v)^2 = |a|^2 / d and the Gaussian's of degree 4 and 6
+    over d (d + 2) ((d + 4)). Noise adds sum_i (e_i - e_0)^2 / mu^2, 2 q s^2 / mu^2 on average. The estimate is biased
+    by design: E g = (q/d) a as mu -> 0.
     """
     a, t, d = target.slope, target.third, len(target.slope)
     unit_square = _weights("sphere", target).curved / d**3  # E (v'Hv)^2
@@ -174,7 +175,7 @@ def _on_span(target: Target, q: int, mu: float, s: float) -> Forms:
 
 
 def best_smoothing(target: Target, estimator: str, sampler: str, q: int, s: float) -> float:
-    """The mu where truncation A mu^k and noise N / mu^2 add least: (2 N / (k A))^(1 / (k + 2)).
+    """Compute the mu where truncation A mu^k and noise N / mu^2 add least: (2 N / (k A))^(1 / (k + 2)).
 
     k = 2 from the Hessian where differences are one-sided, so mu* goes as sqrt(s); k = 4 from t for central ones,
     cbrt(s). For one-sided differences t is left out, which is right for a quadratic and to leading order in general.
@@ -187,7 +188,7 @@ def best_smoothing(target: Target, estimator: str, sampler: str, q: int, s: floa
 
 
 def cosine_square(estimator: str, sampler: str, d: int, q: int) -> tuple[float, bool]:
-    """E cos(g, a)^2 as mu -> 0 without noise, and whether it is exact.
+    """Compute E cos(g, a)^2 as mu -> 0 without noise, and whether it is exact.
 
     Gaussian: let z = U a / |a| (q,). g = U'z / q has the component |z|^2 along a and, across it, a Gaussian vector of
     length^2 |z|^2 chi^2(d - 1): cos^2 = chi^2(q) / (chi^2(q) + chi^2(d - 1)), Beta(q/2, (d - 1)/2), of mean
@@ -202,7 +203,7 @@ def cosine_square(estimator: str, sampler: str, d: int, q: int) -> tuple[float, 
 
 
 def mean_cosine(estimator: str, sampler: str, d: int, q: int) -> tuple[float, bool]:
-    """E cos(g, a) as mu -> 0 without noise, and whether it is exact: E sqrt(B) of the Beta of `cosine_square`.
+    """Compute E cos(g, a) as mu -> 0 without noise, E sqrt(B) of the Beta of `cosine_square`, and whether it is exact.
 
     It is about sqrt(q / (q + d + 1)), the gate's scale (`zo_gym.gate`).
     """
@@ -217,7 +218,7 @@ def mean_cosine(estimator: str, sampler: str, d: int, q: int) -> tuple[float, bo
 
 
 def rounding(d: int, mu: float, step: float) -> float:
-    """What rounding the values of f to multiples of `step` adds to E|g|^2; `forward`, q = 1, Gaussian, |a| = 1.
+    """Compute what rounding the values of f to multiples of `step` adds to E|g|^2; forward, q = 1, Gaussian, |a| = 1.
 
     In units of `step` the exact difference is z = sigma n, n ~ N(0, 1), sigma = mu / step, up to O(mu^2). Where f(x)
     lies between two multiples is taken as uniform; then the rounded difference is z on average and has variance

@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import tyro
 from torch import Tensor
-
 from zo_gym.agents.build import PRESETS
-from benchmarks.solvers.agents import SOLVERS, frozen, online, policy_folder, zo_rl
 from zo_gym.agents.evaluate import EvaluateArgs, redraw
-from benchmarks.draw import FIGURES, draw
+
+from benchmarks.figures.catalogue import FIGURES, draw
 from benchmarks.paper import PaperArgs, run_paper
+from benchmarks.plan import Job, Table, missing_rows
+from benchmarks.policies import PoliciesArgs
+from benchmarks.runner import RunArgs
+from benchmarks.solvers.agents import SOLVERS, Variant, agent_folder, online_run, untrained_run, zo_rl_solver
+from benchmarks.solvers.base import Setup
+from benchmarks.solvers.zeroth_order import lstm_file
+from benchmarks.suites.task import Task
+from benchmarks.work import work
 from zo_gym.base import Sampler, State
-from benchmarks.solvers.classical import Setup, lstm_file
-from benchmarks.runner import Job, Table, _missing, work
-from benchmarks.suites.paper import Task
 from zo_gym.envs.env import ZOSamplingEnv
 from zo_gym.meta.train import MetaTraining
 from zo_gym.samplers import gaussian
@@ -35,12 +40,12 @@ MLP = replace(PRESETS["paper"], network="mlp")
 
 
 def setup(task: Task, folder: Path, **options: float) -> Setup:
-    return Setup(task, task.family("test"), (0, 1), options, folder)
+    return Setup(task, task.problem("test"), (0, 1), options, folder)
 
 
 @pytest.mark.parametrize("preset", [MLP, PRESETS["default"]], ids=["paper", "default"])
 def test_an_agent_that_learns_as_it_goes_pays_for_every_query(preset: Any, tmp_path: Path) -> None:
-    outcome = online("ddpg", preset)(setup(BOWL, tmp_path, delta=0.1))
+    outcome = online_run(Variant("ddpg", preset))(setup(BOWL, tmp_path, delta=0.1))
     dearest = 23  # a random step and a fresh start
     assert ((outcome.spent > 150 - dearest) & (outcome.spent <= 150)).all()
     assert (np.diff(outcome.best) <= 0).all()
@@ -48,32 +53,32 @@ def test_an_agent_that_learns_as_it_goes_pays_for_every_query(preset: Any, tmp_p
     known = outcome.cosine[~np.isnan(outcome.cosine)]
     assert known.size > 0
     assert (np.abs(known) <= 1 + 1e-12).all()
-    values = BOWL.family("test").fun(outcome.best_x[:, None, :], torch.arange(2))[:, 0]
+    values = BOWL.problem("test").fun(outcome.best_x[:, None, :], torch.arange(2))[:, 0]
     np.testing.assert_allclose(values, outcome.best[:, -1])
 
 
 def test_equal_seeds_learn_alike(tmp_path: Path) -> None:
-    run = online("td3", MLP)
+    run = online_run(Variant("td3", MLP))
     first, second = (run(setup(BOWL, tmp_path, delta=0.1)).best for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_the_untrained_actor_stands_behind_the_same_gate_and_pays_the_same(tmp_path: Path) -> None:
     shut = replace(MLP, gate="calibrated")
-    outcome = frozen("ddpg", shut)(setup(DIGITS, tmp_path, delta=1.0))
+    outcome = untrained_run(Variant("ddpg", shut))(setup(DIGITS, tmp_path, delta=1.0))
     assert ((outcome.spent - 1) % 22 == 0).any() or (outcome.spent <= 100).all()
     assert (outcome.spent <= 100).all()
     assert (outcome.extras["success_at"] <= 100).all()
 
 
 def test_before_an_attack_the_agent_is_trained_on_other_images(tmp_path: Path) -> None:
-    solver = zo_rl("x", "x", "ddpg", replace(PRESETS["default"], network="mlp"))
+    solver = zo_rl_solver("x", "x", Variant("ddpg", replace(PRESETS["default"], network="mlp")))
     assert solver.prepare is not None
     solver.prepare(DIGITS, tmp_path)
-    stored = {path.name: path.stat().st_mtime_ns for path in policy_folder(tmp_path, "x").iterdir()}
+    stored = {path.name: path.stat().st_mtime_ns for path in agent_folder(tmp_path, "x").iterdir()}
     assert set(stored) == {"config.json", "weights.safetensors"}
     solver.prepare(DIGITS, tmp_path)  # nothing is trained twice
-    assert {path.name: path.stat().st_mtime_ns for path in policy_folder(tmp_path, "x").iterdir()} == stored
+    assert {path.name: path.stat().st_mtime_ns for path in agent_folder(tmp_path, "x").iterdir()} == stored
     assert solver.training_queries(DIGITS, tmp_path) == 300
     outcome = solver.run(setup(DIGITS, tmp_path))
     assert outcome.best.shape[0] == 2
@@ -86,7 +91,7 @@ def test_zo_rl_lstm_learns_on_top_of_the_trained_networks(task: Task, tmp_path: 
     assert lstm_file(tmp_path / task.name).is_file()
     assert work(TABLE, Job(task.name, "zo-rl-lstm"), tmp_path).failure == ""
     assert work(TABLE, Job(task.name, "zo-rl-lstm", (0, 1)), tmp_path).failure == ""
-    assert _missing(task, "zo-rl-lstm", tmp_path) == ()
+    assert missing_rows(task, "zo-rl-lstm", tmp_path) == ()
 
 
 def test_a_scaled_action_moves_along_scales_times_action_and_is_stored_as_the_action() -> None:
@@ -135,9 +140,17 @@ def test_every_method_of_the_paper_takes_part() -> None:
     assert {"true-gradient"} <= set(groups["reference"])
 
 
+def test_the_commands_share_their_options() -> None:
+    words = ["--quick", "--results", "here", "--tasks", "heart_scale", "a9a", "--workers", "3", "--no-progress"]
+    expected = RunArgs(Path("here"), tasks=("heart_scale", "a9a"), workers=3, progress=False)
+    assert tyro.cli(PaperArgs, args=words) == PaperArgs(quick=True, run=expected)
+    assert tyro.cli(PoliciesArgs, args=words) == PoliciesArgs(quick=True, run=expected)
+
+
 def test_make_paper_runs_skips_draws_and_remembers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = PaperArgs(
-        quick=True, results=tmp_path, tasks=("heart_scale",), methods=("zo-sgd", "rand-ada"), workers=1, progress=False
+        quick=True,
+        run=RunArgs(tmp_path, tasks=("heart_scale",), methods=("zo-sgd", "rand-ada"), workers=1, progress=False),
     )
     out = run_paper(args)
     assert {"tables.md", "tables.csv", "figure5.png", "figure5.pdf", "figure5.csv", "figure6.png"} <= {
