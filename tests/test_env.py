@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import zo_gym
-from zo_gym import GATES, RULES, Problem, ZOSamplingEnv
-from zo_gym.problems import make_problem
+from zo_gym import GATES, RULES, Problem, ZOSamplingEnv, single_problem
 from zo_gym.envs.spec import Settings
+from zo_gym.problems import make_problem
 
 MU, ETA = 0.01, 0.2
 H = np.diag([1.0, 4.0, 9.0])
@@ -86,7 +86,7 @@ def test_make_by_name() -> None:
     assert env.observation_space.dtype == env.action_space.dtype == np.float32
     np.testing.assert_array_equal(env.action_space.high, 1.0)
     np.testing.assert_array_equal(env.action_space.low, -1.0)
-    assert env.unwrapped.mdp.settings == Settings()
+    assert env.unwrapped.config.settings == Settings()
 
 
 def test_make_with_the_module_in_the_name_imports_it() -> None:
@@ -119,7 +119,7 @@ CHECKED = {
 @pytest.fixture
 def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """render_mode="human" without a display: the window is not what is tested here."""
-    monkeypatch.setattr("zo_gym.envs.render.show", lambda picture, window: None)
+    monkeypatch.setattr("zo_gym.envs.render.window.show", lambda picture, window: None)
 
 
 @pytest.mark.usefixtures("no_window")
@@ -280,16 +280,15 @@ def test_info_has_exactly_the_keys_it_promises(name: str) -> None:
 def test_cosine_is_that_of_g_and_the_true_gradient() -> None:
     env = ZOSamplingEnv("quadratic", dim=6, learning_rate=0.01, diagnostics=True, smoothing=1e-5)
     env.reset(seed=0)
-    gradient = env.mdp.problem.gradient
-    assert gradient is not None
+    gradients = env.config.problem.gradients
     for action in actions_for(env, 10):
-        true = gradient(torch.as_tensor(env.x)[None, :])[0].numpy()
+        true = gradients(torch.as_tensor(env.x)[None, :])[0].numpy()
         info = env.step(action)[4]
         # g = delta u, so the sign of the action drops out and the cosine is never negative
         expected = abs(true @ action) / np.linalg.norm(true) / np.linalg.norm(action)
         # the forward difference's error mu |H| / 2 = 5e-4 may flip the sign only where the slope is that small
         assert info["cosine"] == pytest.approx(expected, abs=1e-6)
-    true = gradient(torch.as_tensor(env.x)[None, :])[0].numpy()
+    true = gradients(torch.as_tensor(env.x)[None, :])[0].numpy()
     assert env.step(true / np.abs(true).max())[4]["cosine"] == pytest.approx(1.0, abs=1e-9)
 
 
@@ -484,7 +483,7 @@ def a_problem() -> Problem:
     def fun(points: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(batched_bowl(points.numpy()))
 
-    return Problem("bowl", 3, fun, lambda generator: torch.as_tensor(START))
+    return single_problem("bowl", 3, fun, lambda generator: torch.as_tensor(START))
 
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -527,7 +526,7 @@ def test_problem_options_reach_the_problem() -> None:
         env = ZOSamplingEnv("breast_cancer", problem_options={"labels": labels})
         _, info = env.reset(seed=0)
         x = torch.as_tensor(env.x)[None, :]
-        assert info["f"] == make_problem("breast_cancer", labels=labels).fun(x).item()
+        assert info["f"] == make_problem("breast_cancer", labels=labels).values(x).item()
     pm1, zero_one = (ZOSamplingEnv(problem_options={"labels": name}).reset(seed=0)[1]["f"] for name in ("pm1", "01"))
     assert pm1 > zero_one  # by 0.37 times the mean of 1 + 2 s over the negative class
 
@@ -542,7 +541,7 @@ def test_float32_start_makes_a_float32_run() -> None:
 # Update rules
 
 
-@pytest.mark.parametrize("name", sorted(set(RULES) - {"update_rnn"}))  # which descends only once it is trained
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"update-rnn"}))  # which descends only once it is trained
 def test_every_update_rule_descends_and_can_be_given_ready_made(name: str) -> None:
     rate = {"sgd": 0.1, "momentum": 0.02, "adaptive": 1.0}.get(name, 0.05)
     seen = run(bowl_env(update=name, learning_rate=rate), steps=60)
@@ -614,8 +613,8 @@ def test_human_shows_every_step_and_closes_its_window(monkeypatch: pytest.Monkey
         shown.append(len(picture.queries))
         return window
 
-    monkeypatch.setattr("zo_gym.envs.render.show", show)
-    monkeypatch.setattr("zo_gym.envs.render.close", closed.append)
+    monkeypatch.setattr("zo_gym.envs.render.window.show", show)
+    monkeypatch.setattr("zo_gym.envs.render.window.close", closed.append)
     env = gym.make("ZOSampling-v0", render_mode="human")
     assert play(env) is None
     assert shown == [1, 2, 3, 4, 4]

@@ -44,7 +44,7 @@ def options_for(problem: str, dim: int | None = None, **options: Any) -> dict[st
 
 
 def actions_for(env: ZOSamplingVectorEnv, steps: int, seed: int = 0) -> np.ndarray:
-    shape = (steps, env.num_envs, env.mdp.problem.dim)
+    shape = (steps, env.num_envs, env.config.problem.dim)
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
@@ -189,7 +189,7 @@ def squares(points: np.ndarray) -> np.ndarray:
 
 
 def test_rows_of_float32_are_the_scalar_env_with_guided_directions() -> None:
-    options = options_for("quadratic", gate="paper", gate_threshold=2.0, sampler="guided", smoothing=0.05, budget=300)
+    options = options_for("quadratic", gate="paper", gate_threshold=2.0, sampler="guided-es", smoothing=0.05, budget=300)
     options |= {"problem": squares, "x0": np.linspace(-1, 1, 33).astype(np.float32), "batched": True}
     compare(options, ROWS, 40)
 
@@ -399,7 +399,7 @@ def plain(step: tuple[Any, ...]) -> list[Any]:
 @pytest.mark.parametrize("update", ["sgd", "momentum", "adaptive"])
 @pytest.mark.parametrize("noise_std", [0.0, 0.1])
 def test_restored_env_goes_on_bit_for_bit(gate: str, update: str, noise_std: float) -> None:
-    options = options_for("quadratic", gate=gate, update=update, observation="history", sampler="guided")
+    options = options_for("quadratic", gate=gate, update=update, observation="history", sampler="guided-es")
     options["noise_std"] = noise_std
     env = ZOSamplingVectorEnv(num_envs=4, **options)
     env.reset(seed=2)
@@ -442,7 +442,7 @@ def test_state_of_another_env_is_rejected_and_changes_nothing(others: dict[str, 
 def test_pickled_copy_plays_the_same() -> None:
     env = ZOSamplingVectorEnv("quadratic", num_envs=3, learning_rate=0.01, gate="paper", **BASE)
     copy = pickle.loads(pickle.dumps(env))
-    assert (copy.num_envs, copy.mdp.settings) == (3, env.mdp.settings)
+    assert (copy.num_envs, copy.config.settings) == (3, env.config.settings)
     np.testing.assert_equal(env.reset(seed=1), copy.reset(seed=1))
     for actions in actions_for(env, 5):
         np.testing.assert_equal(env.step(actions), copy.step(actions))
