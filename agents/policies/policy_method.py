@@ -10,8 +10,7 @@ from torch import Tensor
 from zo_gym.base import Method, UpdateRule
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.estimators import span
-from zo_gym.gradient_models import guided_gp
-from zo_gym.gradient_models.guided_gp import GradientGuess
+from zo_gym.gradient_models import GradientGuess, GuidedGPSettings, guided_gp
 from zo_gym.updates import conditional, sharpened
 
 from .bundle import Policy
@@ -70,13 +69,14 @@ def follow(
         refresh_distance: How far x moves before the guess is asked anew.
         infer_penalty: Where no part of f is known and x is an image, with pixels in [0, 1]: infer what f asks for the
             distance from the start, as of `zo_gym.gradient_models.guided_gp`.
-        **options: Further ones of `zo_gym.gradient_models.guided_gp`.
+        **options: Further ones of `zo_gym.gradient_models.GuidedGPSettings`.
     """
-    options |= {
-        "infer_penalty": infer_penalty and shape is not None,
-        "shape": shape,
-        "sharpness": sharpness,
-        "refresh_distance": refresh_distance,
-    }
-    model = guided_gp(field, torch.arange(rows), known, **options)
+    settings = GuidedGPSettings(
+        shape=shape,
+        sharpness=sharpness,
+        refresh_distance=refresh_distance,
+        estimate_penalty=infer_penalty and shape is not None,
+        **options,
+    )
+    model = guided_gp(field, torch.arange(rows), known, settings)
     return Method(None, span, update or steps(sharpness=sharpness), 2, model=model)

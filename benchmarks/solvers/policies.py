@@ -23,8 +23,7 @@ from benchmarks.solvers.classical import Group, Run, Setup, Solver, own, run_bui
 from benchmarks.suites.policies import policy_folder, repeat_of
 from zo_gym.base import Method, UpdateRule
 from zo_gym.estimators import span
-from zo_gym.gradient_models import gp
-from zo_gym.gradient_models.guided_gp import GradientGuess
+from zo_gym.gradient_models import GPSettings, GradientGuess, gp
 from zo_gym.rng import make_generator
 from zo_gym.updates import adaptive, diminishing, polyak, sharpened
 
@@ -97,7 +96,7 @@ def truth(setup: Setup) -> GradientGuess:
 
 def _same_steps(setup: Setup) -> Method:
     """The belief sampler without any guess, with the same steps: what memory alone is worth."""
-    return Method(None, span, steps(), 1, model=gp(64))
+    return Method(None, span, steps(), 1, model=gp(GPSettings(rank=64)))
 
 
 def policy(
