@@ -1,7 +1,7 @@
 """Gradient models by name: they predict grad f from the slopes of earlier steps.
 
-A new model is one function here and one line in the table; the contract tests then cover it. `guided_gp` needs a learned
-guess of the gradient, so no name in the table builds it.
+A new model is one function here and one line in the table; the contract tests then cover it. `guided_gp` needs a
+learned guess of the gradient, so no name in the table builds it.
 """
 
 from collections.abc import Callable

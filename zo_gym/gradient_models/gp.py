@@ -88,7 +88,7 @@ class GPSettings:
 
 
 STANDARD, WIDE = GPSettings(), GPSettings(slopes_per_dim=5.0, length_scale=6.0)
-"""The settings of `gp` and of `gp_wide`, whose prediction is used away from x: twice the slopes, twice the length scale."""
+"""The settings of `gp`, and of `gp_wide`, which predicts away from x: twice the slopes, twice the length scale."""
 
 
 class GPState(NamedTuple):

@@ -20,33 +20,13 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Estimate, GradientModel, Step
-from zo_gym.composite.l1_penalty_estimate import no_estimate, penalty_term
-from zo_gym.composite.term import CompositeTerm, RowTerm
+from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, no_estimate
+from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import sharpen, unit
-from zo_gym.gradient_models.gaussian_process import (
-    LENGTH_SCALE,
-    Posterior,
-    add_reevaluation,
-    combine,
-    condition,
-    initialise_amplitude,
-    likely_amplitude,
-    no_observations,
-    solve,
-    times_covariance,
-)
+from zo_gym.gradient_models.gaussian_process import add_reevaluation, times_covariance
+from zo_gym.gradient_models.guided_fit import add_move, estimated_term, penalty_change, predict, update_mean_square
 from zo_gym.gradient_models.guided_settings import GuidedGPSettings
-from zo_gym.gradient_models.guided_state import (
-    GuidedState,
-    Measurement,
-    add_guided_slope,
-    add_move,
-    fit_factors,
-    penalty_change,
-    residual_noise,
-    residual_slopes,
-    update_mean_square,
-)
+from zo_gym.gradient_models.guided_state import GuidedState, Measurement, add_guided_slope, begin
 from zo_gym.gradient_models.optimality_gap import optimality_gap
 from zo_gym.gradient_models.probe_schedule import (
     count_probes,
@@ -78,6 +58,10 @@ class _Guided:
     def estimates_penalty(self) -> bool:
         """Return whether the run estimates a penalty; it does not where a composite term is declared."""
         return self.settings.estimate_penalty and self.term is None
+
+    def no_estimate(self, start: Tensor) -> L1PenaltyEstimate | None:
+        """Return the penalty estimate of rows that began at start (B, d), before any move; None without estimates."""
+        return no_estimate(start, self.settings.num_slopes) if self.estimates_penalty else None
 
 
 def guided_gp(
@@ -116,7 +100,7 @@ def guided_gp(
         correct=partial(_correct, guided),
         observe=partial(_observe, guided),
         num_probes=partial(count_probes, settings),
-        composite_term=partial(_estimated_term, settings) if guided.estimates_penalty else None,
+        composite_term=partial(estimated_term, settings) if guided.estimates_penalty else None,
     )
 
 
@@ -124,34 +108,8 @@ def _init(guided: _Guided, instances: Tensor, x: Tensor) -> GuidedState:
     instance = instances.to(x.device)
     guess = guided.guess(x, instance)
     roots = spatial_prior(guided.settings, guess).sqrt()
-    return _begin(guided, x, instance, (guess != 0).any(1), roots, torch.full_like(x[:, 0], math.inf), x)
-
-
-def _begin(
-    guided: _Guided, x: Tensor, instance: Tensor, in_use: Tensor, roots: Tensor, gap: Tensor, start: Tensor
-) -> GuidedState:
-    """Return the state of rows at x (B, d), which began at start (B, d), without any slope."""
-    size = guided.settings.num_slopes
-    zero, flat, no = torch.zeros_like(x), x.new_zeros(len(x)), torch.zeros_like(in_use)
-    return GuidedState(
-        instance=instance,
-        in_use=in_use,
-        process=no_observations(roots * x, size),
-        guessed_slopes=x.new_zeros(len(x), size),
-        root_weights=roots,
-        guess=zero,
-        guessed_at=torch.full_like(x, math.inf),
-        mean=zero,
-        move=Measurement(zero, zero, flat, in_use),
-        accepted=torch.ones_like(in_use),
-        gap=gap,
-        move_squares=x.new_zeros(len(x), 2),
-        random_square=flat,
-        probing_credit=flat,
-        stalled=no,
-        clock=torch.zeros_like(instance),
-        penalty=no_estimate(start, size) if guided.estimates_penalty else None,
-    )
+    gap = torch.full_like(x[:, 0], math.inf)
+    return begin(x, instance, (guess != 0).any(1), roots, gap, guided.settings.num_slopes, guided.no_estimate(x))
 
 
 def _probe(
@@ -167,14 +125,14 @@ def _probe(
         middle = guided.guess(move.start + move.interval / 2, state.instance)
         midway = torch.where(state.accepted.unsqueeze(1), midway, middle)
     state = add_move(settings, state, midway, x)._replace(guess=here, guessed_at=guessed_at)
-    state, at = _predict(settings, state, x)
+    state, at = predict(settings, state, x)
     if not count_probes(settings, state).any():
         return x.new_zeros(len(x), q, x.shape[1]), state
     steepest = state.mean
     if term is not None:
         steepest = term.subgradient(x, state.mean, state.instance)
     elif guided.estimates_penalty:
-        steepest = _estimated_term(settings, state).subgradient(x, state.mean)
+        steepest = estimated_term(settings, state).subgradient(x, state.mean)
     first = -sharpen(steepest, settings.sharpness)
     uncertain = np.flatnonzero((probes_uncertain(settings, state) | (steepest == 0).all(1)).cpu().numpy())
     if len(uncertain):
@@ -197,25 +155,6 @@ def _refresh_guess(guided: _Guided, state: GuidedState, x: Tensor) -> tuple[Tens
     return guess, guessed_at
 
 
-def _predict(settings: GuidedGPSettings, state: GuidedState, x: Tensor) -> tuple[GuidedState, Posterior]:
-    """Predict the gradient at x (B, d) from the guess and all stored slopes: the state's mean."""
-    kappa, c = fit_factors(settings, state)
-    residuals = residual_slopes(state, kappa, c)
-    state = state._replace(process=initialise_amplitude(state.process, residuals))
-    noise = residual_noise(settings, state)
-    scale = torch.where(state.in_use, settings.length_scale, LENGTH_SCALE).to(x).unsqueeze(1)
-    window = state.process.window
-    at = condition(window, state.root_weights * x, noise, settings.smoothing, scale)
-    weights = solve(at, residuals)
-    rest = state.root_weights * combine(at.columns, window, weights)
-    if not settings.memory:
-        rest = torch.where(state.in_use.unsqueeze(1), 0.0, rest)
-    steep = (state.gap > settings.flat).unsqueeze(1)
-    mean = torch.where(steep, kappa * state.guess + rest, 0.0)
-    amplitude = likely_amplitude(at, residuals, weights, noise)
-    return state._replace(mean=mean, process=state.process._replace(amplitude=amplitude)), at
-
-
 def _correct(
     guided: _Guided, state: GuidedState, x: Tensor, directions: Tensor, estimate: Estimate
 ) -> tuple[Tensor, GuidedState]:
@@ -232,7 +171,7 @@ def _correct(
     for i, change in enumerate(plain):
         valid = (state.gap > settings.flat) & (state.gap + change > settings.flat)
         state = add_guided_slope(state, state.guess, Measurement(x, intervals[:, i], changes[:, i], valid))
-    state, _ = _predict(settings, state, x)
+    state, _ = predict(settings, state, x)
     return state.mean, state
 
 
@@ -253,12 +192,6 @@ def _observe(guided: _Guided, state: GuidedState, step: Step) -> GuidedState:
     return _switch_guess(guided, state, step) if guided.settings.gate else state
 
 
-def _estimated_term(settings: GuidedGPSettings, state: GuidedState) -> RowTerm:
-    """Return the estimated penalty as a composite term."""
-    assert state.penalty is not None
-    return penalty_term(state.penalty, fit_factors(settings, state)[1].squeeze(1), state.in_use)
-
-
 def _switch_guess(guided: _Guided, state: GuidedState, step: Step) -> GuidedState:
     """Let rows drop their guess or take it up again; these start anew at the current x, without any slope."""
     settings = guided.settings
@@ -269,7 +202,7 @@ def _switch_guess(guided: _Guided, state: GuidedState, step: Step) -> GuidedStat
     x = step.iterate.x
     start = x if state.penalty is None else state.penalty.centre
     roots = torch.where(useful.unsqueeze(1), spatial_prior(settings, state.guess).sqrt(), 1.0)
-    fresh = _begin(guided, x, state.instance, useful, roots, state.gap, start)
+    fresh = begin(x, state.instance, useful, roots, state.gap, settings.num_slopes, guided.no_estimate(start))
     pairs = zip(leaves(fresh), leaves(state), strict=True)
     chosen = [torch.where(changed.view(-1, *[1] * (new.dim() - 1)), new, old) for new, old in pairs]
     merged: GuidedState = with_leaves(state, chosen)
