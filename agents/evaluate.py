@@ -117,7 +117,7 @@ def redraw(args: EvaluateArgs) -> list[Path]:
     assert args.figure is not None
     if args.run is not None:
         raise ValueError(f"--figure draws stored results and takes no run folder, got {args.run}. Drop one of the two.")
-    draw = from_benchmarks("draw", "draw", f"--figure {args.figure}")
+    draw = from_benchmarks("figures.catalogue", "draw", f"--figure {args.figure}")
     torch.set_num_threads(1)
     files: list[Path] = draw(args.figure, args.results, args.out or args.results / "figures")
     print("Wrote " + ", ".join(str(file) for file in files))

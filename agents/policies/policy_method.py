@@ -10,7 +10,7 @@ from torch import Tensor
 from zo_gym.base import Method, UpdateRule
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.estimators import span
-from zo_gym.gradient_models import guided_gp
+from zo_gym.gradient_models import GuidedGPSettings, guided_gp
 from zo_gym.gradient_models.guided_gp import GradientGuess
 from zo_gym.updates import conditional, sharpened
 
@@ -74,13 +74,13 @@ def follow(
         sharpness: Power of the directions probed, and of steps where `update` is None.
         update: How to step; None: `steps`.
         refresh_distance: How far x moves before the guess is evaluated again.
-        **options: Further options of `zo_gym.gradient_models.guided_gp`, which take precedence.
+        **options: Further settings of `zo_gym.gradient_models.GuidedGPSettings`, which take precedence.
     """
     settings: dict[str, Any] = {
-        "infer_penalty": shape is not None,
+        "estimate_penalty": shape is not None,
         "shape": shape,
         "sharpness": sharpness,
         "refresh_distance": refresh_distance,
     }
-    model = guided_gp(guess, torch.arange(rows), composite, **(settings | options))
+    model = guided_gp(guess, torch.arange(rows), composite, GuidedGPSettings(**(settings | options)))
     return Method(None, span, update or steps(sharpness=sharpness), 2, model=model)
