@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import pickle
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import zo_gym
-from zo_gym import GATES, RULES, Problem, ZOSamplingEnv, single_problem
+from zo_gym import GATES, RULES, ObjectiveError, Problem, ZOSamplingEnv, single_problem
 from zo_gym.envs.spec import Settings
 from zo_gym.problems import make_problem
 
@@ -538,6 +540,53 @@ def test_float32_start_makes_a_float32_run() -> None:
     assert env.x.dtype == np.float32
 
 
+# Numbers of every kind
+
+
+def test_an_integer_beyond_64_bits_is_a_value_like_any_other() -> None:
+    exact = [2**70, 10**30, -(2**65)]
+    values = iter([*exact, *exact])
+    env = ZOSamplingEnv(lambda x: next(values), x0=[0.0], direction="raw")
+    assert env.reset(seed=0)[1]["f"] == 2.0**70
+    assert env.step(np.zeros(1))[4]["f"] == -(2.0**65)
+    many = ZOSamplingEnv(lambda X: [2**70 + round(x[0]) for x in X], x0=[0.0], batched=True)
+    assert many.reset(seed=0)[1]["f"] == 2.0**70
+    endless = ZOSamplingEnv(lambda x: 10**400, x0=[0.0])
+    with pytest.raises(ObjectiveError, match="returned inf at query 1"):
+        endless.reset(seed=0)
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">i4", np.longdouble])
+@pytest.mark.parametrize("batched", [False, True])
+def test_foreign_byte_orders_and_long_doubles_are_numbers(dtype: Any, batched: bool) -> None:
+    start = np.array([3, 1, -2], dtype=dtype)
+
+    def fun(x: np.ndarray) -> np.ndarray:
+        return ((x - 1) ** 2).sum(-1).astype(dtype)
+
+    env = ZOSamplingEnv(fun, x0=start, batched=batched, learning_rate=0.1)
+    observation, info = env.reset(seed=0)
+    assert (observation.tolist(), info["f"]) == ([3.0, 1.0, -2.0], 13.0)
+    assert env.x.dtype.isnative
+    assert env.x.dtype == (np.float32 if dtype == ">f4" else np.float64)
+    env.step(np.array([0.0, 0.0, 1.0]))
+    if dtype != ">i4":  # which rounds f
+        np.testing.assert_allclose(env.x, [3, 1, -2 + 0.1 * 5.99], rtol=1e-4 if dtype == ">f4" else 1e-9)
+
+
+def test_reversed_and_read_only_values_are_copied() -> None:
+    kept = []
+
+    def fun(points: np.ndarray) -> np.ndarray:
+        values = (points**2).sum(1)[::-1]
+        values.flags.writeable = False
+        kept.append(values)
+        return values
+
+    env = ZOSamplingEnv(fun, x0=[1.0, 2.0], batched=True)
+    assert env.reset(seed=0)[1]["f"] == kept[0][0] == 5.0
+
+
 # Update rules
 
 
@@ -651,9 +700,31 @@ def made(request: pytest.FixtureRequest) -> Iterator[gym.Env[Any, Any]]:
 
 def test_pickled_copy_plays_the_same(made: gym.Env[Any, Any]) -> None:
     made.reset(seed=8)  # a started episode does not travel, its settings do
-    copy = pickle.loads(pickle.dumps(made.unwrapped))
-    assert copy.render_mode == made.unwrapped.render_mode
-    assert same(run(made), run(copy))
+    twin = pickle.loads(pickle.dumps(made.unwrapped))
+    assert twin.render_mode == made.unwrapped.render_mode
+    assert same(run(made), run(twin))
+
+
+def test_deep_copy_plays_the_same_from_its_reset_on(made: gym.Env[Any, Any]) -> None:
+    made.reset(seed=8)
+    twin = copy.deepcopy(made.unwrapped)
+    with pytest.raises(gym.error.ResetNeeded):  # the settings are copied, the episode is not
+        twin.step(made.action_space.sample())
+    assert same(run(made), run(twin))
+
+
+def test_a_function_that_pickle_cannot_carry_travels_by_cloudpickle() -> None:
+    centre = np.array([1.0, -1.0])
+    env = ZOSamplingEnv(lambda x: float(((x - centre) ** 2).sum()), x0=[0.0, 3.0], learning_rate=0.1)
+    twin = cloudpickle.loads(cloudpickle.dumps(env))
+    assert same(run(env), run(twin))
+    assert same(run(env), run(copy.deepcopy(env)))
+
+
+def test_unknown_keyword_is_told_in_the_words_that_torchrl_waits_for() -> None:
+    """Its GymEnv passes a keyword of Atari games and drops it where the error has Python's own words."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):
+        gym.make("ZOSampling-v0", frameskip=1)
 
 
 def test_made_again_from_its_spec_plays_the_same(made: gym.Env[Any, Any]) -> None:

@@ -70,7 +70,7 @@ def test_shape_dtype_and_determinism(problem: Problem) -> None:
     assert values.dtype == problem.dtype == torch.float64
     assert values.isfinite().all()
     assert torch.equal(values, problem.values(x))
-    assert torch.equal(values, remade(problem).fun(x))
+    assert torch.equal(values, remade(problem).values(x))
     assert problem.gradients(x).shape == (5, problem.dim)
     assert torch.equal(x, before)
 
