@@ -1,4 +1,4 @@
-"""What the scalar and the batched environment share: their spaces, and checks of what `reset` and `step` are given."""
+"""Spaces, and checks of the arguments of `reset` and `step`, which the scalar and the batched environment share."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from zo_gym.tree import concatenate, leaves, put, take, with_leaves
 
 
 class MDPState(NamedTuple):
-    """Everything that B rows carry from step to step."""
+    """Holds everything that B rows carry from step to step."""
 
     run: RunState
     """Where the rows are, and the states of rule and sampler."""

@@ -27,7 +27,7 @@ Direction = Literal["unit", "raw", "scaled"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The keywords of `gym.make("ZOSampling-v0", ...)`; the docstring of `ZOSamplingEnv` explains each."""
+    """Holds the keywords of `gym.make("ZOSampling-v0", ...)`; the docstring of `ZOSamplingEnv` explains each."""
 
     problem: str | Problem | Callable[[Any], Any] = "breast_cancer"
     x0: Any = None
@@ -70,7 +70,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """The settings, resolved and checked."""
+    """Holds the settings, checked, and the parts that they name."""
 
     settings: Settings
     problem: Problem

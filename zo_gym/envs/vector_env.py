@@ -26,7 +26,7 @@ AUTORESET = {"same-step": AutoresetMode.SAME_STEP, "next-step": AutoresetMode.NE
 
 
 class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickle):
-    """`ZOSamplingEnv` with a batch of rows: one evaluation f(X[n, d]) serves all of them.
+    """Advances n episodes of `ZOSamplingEnv` as the rows of one batch: one evaluation f(X[n, d]) serves all of them.
 
     Row i is the scalar environment seeded with seed + i, bit for bit. Every info array comes with a mask `_name`, as in
     `gymnasium.vector.SyncVectorEnv`. `copy.deepcopy` and `pickle` carry the settings, not the episodes; for these there

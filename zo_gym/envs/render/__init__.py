@@ -1,4 +1,4 @@
-"""What a person looks at while an environment runs: a `Picture` of one run, drawn four ways.
+"""Pictures for a person who watches an environment run: a `Picture` holds one run and is drawn in four ways.
 
 - `figure` makes a matplotlib figure: always f and best f against queries; for d = 2 also the path on the contours of f;
   for an image also original | difference | current.

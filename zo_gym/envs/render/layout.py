@@ -1,4 +1,4 @@
-"""Where things stand in a picture, in pixels, and its colours: fixed, so that nothing jumps from frame to frame."""
+"""Places, sizes and colours in a picture. Places are fixed, in pixels, so that nothing jumps from frame to frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn: one run as plain arrays, which the environment, training and evaluation share."""
+"""The data of a picture: one run as plain arrays, so that anything that runs can be drawn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PlainObjective = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One run as it stands, one entry per step and one for the start; n entries in all.
+    """Holds one run so far, one entry per step and one for the start; n entries in all.
 
     Attributes:
         title: What is being minimised.
