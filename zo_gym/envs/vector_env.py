@@ -64,8 +64,10 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         if render_mode is not None:
             raise ValueError(f"render_mode must be None for the batched environment, got {render_mode!r}.")
         self.render_mode = None
-        given = autoreset_mode in AUTORESET.values()
-        self.autoreset_mode = autoreset_mode if given else lookup(AUTORESET, autoreset_mode, "autoreset_mode")
+        mode: Any = autoreset_mode
+        self.autoreset_mode: AutoresetMode = (
+            mode if mode in AUTORESET.values() else lookup(AUTORESET, mode, "autoreset_mode")
+        )
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         endless = max_episode_steps in (None, -1)
         self._most_steps = None if endless else check_integer("max_episode_steps", max_episode_steps, 1)
@@ -138,7 +140,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             anew = ended
         else:
             self._waiting = ended
-        infos = views.masked(report, ~anew)
+        infos: dict[str, Any] = views.masked(report, ~anew)
         if not anew.any():
             return observation, reward, terminated, truncated, infos
         rows = np.flatnonzero(anew)
