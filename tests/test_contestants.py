@@ -21,7 +21,7 @@ from benchmarks.solvers.classical import Setup, lstm_file
 from benchmarks.runner import Job, Table, _missing, work
 from benchmarks.suites.paper import Task
 from zo_gym.envs.env import ZOSamplingEnv
-from zo_gym.meta.train import MetaTraining
+from zo_gym.meta.settings import MetaTraining
 from zo_gym.samplers import gaussian
 
 SIZES: Any = {"test": 2, "tuning": 1, "train": 3, "validation": 2}
