@@ -26,7 +26,7 @@ from benchmarks.suites.task import Task
 from benchmarks.work import work
 from zo_gym.base import Sampler, State
 from zo_gym.envs.env import ZOSamplingEnv
-from zo_gym.meta.train import MetaTraining
+from zo_gym.meta.settings import MetaTraining
 from zo_gym.samplers import gaussian
 
 SIZES: Any = {"test": 2, "tuning": 1, "train": 3, "validation": 2}

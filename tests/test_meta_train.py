@@ -13,14 +13,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.base import Family, Problem
+from zo_gym import Problem, single_problem
+from zo_gym.base import Method
 from zo_gym.estimators import forward
-from zo_gym.meta.differentiable_run import Ground, Thread, advance, cut, slope_at, start
+from zo_gym.meta import train as train_module
+from zo_gym.meta.differentiable_run import (
+    DifferentiableRun,
+    Setting,
+    advance,
+    gradient_at,
+    start,
+    without_history,
+)
 from zo_gym.meta.rnn import CoordinateLSTM, load_optimizer, no_memory
-from zo_gym.meta.train import EpochReport, MetaTraining, main, meta_train
-from zo_gym.methods import Method
+from zo_gym.meta.settings import MetaTraining
+from zo_gym.meta.stage import EpochReport
+from zo_gym.meta.train import main, meta_train
 from zo_gym.oracle import Oracle
-from zo_gym.problems import FAMILIES, make_problem
+from zo_gym.problem import Generators
+from zo_gym.problems import make_problem
 from zo_gym.rng import make_generator
 from zo_gym.samplers import gaussian, query_rnn
 from zo_gym.updates import update_rnn
@@ -42,7 +53,7 @@ class Bowls:
     def __init__(self) -> None:
         self.points, self.seen = 0, set[int]()
 
-    def family(self, **changes: Any) -> Family:
+    def problem(self, **changes: Any) -> Problem:
         centres = randn(3, D, seed=7)
 
         def fun(points: Tensor, instances: Tensor) -> Tensor:
@@ -50,27 +61,30 @@ class Bowls:
             self.seen |= set(instances.tolist())
             return 0.5 * (points - centres[instances][:, None]).square().sum(-1)
 
-        family = Family(
+        def initial(instances: Tensor, generators: Generators) -> Tensor:
+            return torch.stack([torch.randn(D, generator=g, dtype=torch.float64) for g in generators])
+
+        problem = Problem(
             name="bowls",
             dim=D,
             size=3,
             fun=fun,
-            initial=lambda instance, generator: torch.randn(D, generator=generator, dtype=torch.float64),
+            initial=initial,
             gradient=lambda x, instances: x - centres[instances],
         )
-        return replace(family, **changes)
+        return replace(problem, **changes)
 
 
 def linear() -> Problem:
     """f = a . x: its Hessian is 0, so the first-order answers are exact, directions included."""
     a = randn(D, seed=3)
-    return Problem(
+    return single_problem(
         "linear", D, lambda x: x @ a, lambda g: torch.zeros(D, dtype=torch.float64), lambda x: a.expand_as(x)
     )
 
 
-def ground(problem: Family | Problem, rows: int = 2, *, black_box: bool = False, smoothing: float = MU) -> Ground:
-    return Ground(Oracle(problem, rows), [make_generator(seed) for seed in range(rows)], smoothing, black_box)
+def setting_of(problem: Problem, rows: int = 2, *, black_box: bool = False, smoothing: float = MU) -> Setting:
+    return Setting(Oracle(problem, rows), [make_generator(seed) for seed in range(rows)], smoothing, black_box)
 
 
 def networks(strength: float = 10.0) -> tuple[CoordinateLSTM, CoordinateLSTM]:
@@ -82,7 +96,7 @@ def networks(strength: float = 10.0) -> tuple[CoordinateLSTM, CoordinateLSTM]:
 
 
 def drift(along: CoordinateLSTM, loss: Callable[[], Tensor], eps: float = 1e-5) -> tuple[float, float]:
-    """The loss's derivative along one random change of the network's weights: by autograd, by central differences."""
+    """Return the derivative of the loss along one random change of the weights: by autograd, by central differences."""
     weights = list(along.parameters())
     changes = [randn(*weight.shape, seed=9 + i) for i, weight in enumerate(weights)]
     along.requires_grad_(True)
@@ -99,12 +113,12 @@ def drift(along: CoordinateLSTM, loss: Callable[[], Tensor], eps: float = 1e-5) 
     return exact, (ends[0] - ends[1]) / (2 * eps)
 
 
-def run_of(problem: Problem, method: Method, steps: int, smoothing: float = MU) -> list[Thread]:
-    field = ground(problem, smoothing=smoothing)
-    threads = [start(field, method)]
+def run_of(problem: Problem, method: Method, steps: int, smoothing: float = MU) -> list[DifferentiableRun]:
+    setting = setting_of(problem, smoothing=smoothing)
+    runs = [start(setting, method)]
     for _ in range(steps):
-        threads.append(advance(field, method, threads[-1]))
-    return threads
+        runs.append(advance(setting, method, runs[-1]))
+    return runs
 
 
 # The derivative
@@ -118,10 +132,10 @@ def test_derivative_of_an_unroll_is_exact_where_f_is_linear(which: str) -> None:
     method = Method(query_rnn(query, 1.0), forward, update_rnn(weights=update), Q)
 
     def loss() -> Tensor:
-        threads = run_of(linear(), method, 5)
-        values = torch.stack([t * thread.iterate.fx.mean() for t, thread in enumerate(threads)])
-        said = torch.stack([thread.sampler.signal for thread in threads])
-        return values.sum() + 0.1 * said.square().sum()
+        runs = run_of(linear(), method, 5)
+        values = torch.stack([t * run.state.iterate.fx.mean() for t, run in enumerate(runs)])
+        signals = torch.stack([run.state.sampler.signal for run in runs])
+        return values.sum() + 0.1 * signals.square().sum()
 
     exact, measured = drift(update if which == "update" else query, loss)
     assert abs(exact) > 0.01
@@ -134,22 +148,22 @@ def test_derivative_of_one_step_is_exact_on_a_quadratic() -> None:
     update, _ = networks()
     method = Method(gaussian(), forward, update_rnn(weights=update), Q)
     problem = make_problem("quadratic", dim=D)
-    exact, measured = drift(update, lambda: run_of(problem, method, 1)[1].iterate.fx.mean())
+    exact, measured = drift(update, lambda: run_of(problem, method, 1)[1].state.iterate.fx.mean())
     assert abs(exact) > 0.01
     assert exact == pytest.approx(measured, rel=1e-6)
 
 
 def test_derivative_through_directions_on_a_quadratic_lacks_only_the_hessian() -> None:
-    """From the second step on QueryRNN decides; with the iterate between held fixed (cut), the slopes along u err by
-    mu u' H du, mu = 1e-6 times H = 100: 1e-4 of slopes ~ 100."""
+    """From the second step on QueryRNN decides; with the iterate between held fixed (`without_history`), the slopes
+    along u err by mu u' H du, mu = 1e-6 times H = 100: 1e-4 of slopes ~ 100."""
     update, query = networks()
     method = Method(query_rnn(query, 1.0), forward, update_rnn(weights=update), Q)
     problem = make_problem("quadratic", dim=D)
 
     def loss() -> Tensor:
-        field = ground(problem, smoothing=1e-6)
-        first = advance(field, method, start(field, method))
-        return advance(field, method, cut(first)).iterate.fx.mean()
+        setting = setting_of(problem, smoothing=1e-6)
+        first = advance(setting, method, start(setting, method))
+        return advance(setting, method, without_history(first)).state.iterate.fx.mean()
 
     exact, measured = drift(query, loss)
     assert abs(exact) > 1e-3
@@ -160,39 +174,39 @@ def test_values_of_an_unroll_are_those_of_the_plain_run() -> None:
     """Differentiating does not disturb: x and f with trainable and with frozen networks agree bit for bit."""
     update, query = networks()
     method = Method(query_rnn(query, 1.0), forward, update_rnn(weights=update), Q)
-    frozen = run_of(make_problem("quadratic", dim=D), method, 4)[-1].iterate
+    frozen = run_of(make_problem("quadratic", dim=D), method, 4)[-1].state.iterate
     update.requires_grad_(True)
     query.requires_grad_(True)
-    trained = run_of(make_problem("quadratic", dim=D), method, 4)[-1].iterate
+    trained = run_of(make_problem("quadratic", dim=D), method, 4)[-1].state.iterate
     assert trained.fx.requires_grad
     assert torch.equal(trained.x, frozen.x)
     assert torch.equal(trained.fx, frozen.fx)
     problem = make_problem("quadratic", dim=D)
-    assert torch.equal(trained.fx, problem.fun(trained.x.detach()))
+    assert torch.equal(trained.fx, problem.values(trained.x.detach()))
 
 
-def test_cut_thread_has_no_history_and_the_same_values() -> None:
+def test_runs_without_history_have_the_same_values_and_no_derivative() -> None:
     update, _ = networks()
     update.requires_grad_(True)
     method = Method(gaussian(), forward, update_rnn(weights=update), Q)
-    thread = run_of(make_problem("quadratic", dim=D), method, 2)[-1]
-    done = cut(thread)
-    assert thread.iterate.x.requires_grad
-    assert not done.iterate.x.requires_grad
-    assert not done.iterate.rule_state.cell.requires_grad
-    assert torch.equal(done.iterate.x, thread.iterate.x)
+    runs = run_of(make_problem("quadratic", dim=D), method, 2)[-1]
+    done, iterate = without_history(runs).state.iterate, runs.state.iterate
+    assert iterate.x.requires_grad
+    assert not done.x.requires_grad
+    assert not done.rule_state.cell.requires_grad
+    assert torch.equal(done.x, iterate.x)
 
 
 def test_memories_are_empty_at_every_start() -> None:
     update, query = networks()
     method = Method(query_rnn(query, 1.0), forward, update_rnn(weights=update), Q)
-    field = ground(Bowls().family())
-    advance(field, method, start(field, method))
-    fresh = start(field, method)
-    for memory in (fresh.sampler.memory, fresh.iterate.rule_state):
+    setting = setting_of(Bowls().problem())
+    advance(setting, method, start(setting, method))
+    fresh = start(setting, method)
+    for memory in (fresh.state.sampler.memory, fresh.state.iterate.rule_state):
         assert not memory.hidden.any()
         assert not memory.cell.any()
-    assert not fresh.sampler.signal.any()
+    assert not fresh.state.sampler.signal.any()
     assert not fresh.last.estimate.gradient.any()
 
 
@@ -202,23 +216,23 @@ def test_memories_are_empty_at_every_start() -> None:
 def test_measured_gradient_is_the_true_one_on_a_quadratic() -> None:
     """Central differences are exact; f ~ 100 rounds to 1e-14, divided by 2 mu = 0.02."""
     problem, x = make_problem("quadratic", dim=D), randn(2, D)
-    true, measured = (slope_at(ground(problem, black_box=b), x) for b in (False, True))
+    true, measured = (gradient_at(setting_of(problem, black_box=b), x) for b in (False, True))
     torch.testing.assert_close(measured, true, rtol=0, atol=1e-10)
 
 
 def test_measured_gradient_is_each_rows_own_and_counted() -> None:
     bowls = Bowls()
-    field = ground(bowls.family(gradient=None), 3, black_box=True)
+    setting = setting_of(bowls.problem(gradient=None), 3, black_box=True)
     x = randn(3, D)
-    measured = slope_at(field, x)
+    measured = gradient_at(setting, x)
     torch.testing.assert_close(measured, x - randn(3, D, seed=7), rtol=0, atol=1e-12)
-    assert field.oracle.queries.tolist() == [2 * D] * 3
+    assert setting.oracle.queries.tolist() == [2 * D] * 3
     assert bowls.points == 6 * D
 
 
 def test_problem_without_a_gradient_asks_for_black_box() -> None:
     with pytest.raises(ValueError, match=r"'bowls' must know its gradient\. Or pass black_box=True"):
-        slope_at(ground(Bowls().family(gradient=None)), randn(2, D))
+        gradient_at(setting_of(Bowls().problem(gradient=None)), randn(2, D))
 
 
 # The training
@@ -230,7 +244,7 @@ def test_record_counts_every_query(black_box: bool) -> None:
     train, validation = Bowls(), Bowls()
     config = replace(TINY, black_box=black_box)
     record = meta_train(
-        train.family(gradient=None) if black_box else train.family(), validation.family(), config, seed=0
+        train.problem(gradient=None) if black_box else train.problem(), validation.problem(), config, seed=0
     ).record
     unrolls = (2 + 2) * 2 * 2  # epochs, unrolls an epoch, rows
     assert record["queries"] == train.points + validation.points
@@ -242,7 +256,9 @@ def test_record_counts_every_query(black_box: bool) -> None:
 
 def test_training_by_measured_gradients_is_training_by_true_ones_on_a_quadratic() -> None:
     """Central differences are exact; rounding of 1e-12 in g, through Adam's division by its size, stays < 1e-6."""
-    true, measured = (meta_train(Bowls().family(), Bowls().family(), replace(TINY, black_box=b)) for b in (False, True))
+    true, measured = (
+        meta_train(Bowls().problem(), Bowls().problem(), replace(TINY, black_box=b)) for b in (False, True)
+    )
     for ours, theirs in zip(true.update.parameters(), measured.update.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
@@ -252,7 +268,9 @@ def test_training_lowers_the_loss_on_unseen_instances() -> None:
     seconds it falls to a quarter at least: moving 0.2 a step towards the centre, 1 away in each coordinate, does it."""
     config = replace(TINY, directions=10, steps=20, window=10, unrolls=10, rows=8, update_epochs=6, validation_rows=20)
     reports: list[EpochReport] = []
-    meta_train(Bowls().family(), Bowls().family(), replace(config, update_learning_rate=0.01), progress=reports.append)
+    meta_train(
+        Bowls().problem(), Bowls().problem(), replace(config, update_learning_rate=0.01), progress=reports.append
+    )
     update = [report for report in reports if report.stage == "update"]
     assert [report.epoch for report in update] == list(range(7))
     assert update[-1].best_loss < 0.25 * update[0].loss
@@ -261,7 +279,7 @@ def test_training_lowers_the_loss_on_unseen_instances() -> None:
 
 
 def test_second_stage_leaves_the_update_network_alone() -> None:
-    one, both = (meta_train(Bowls().family(), Bowls().family(), replace(TINY, query_epochs=e)) for e in (0, 2))
+    one, both = (meta_train(Bowls().problem(), Bowls().problem(), replace(TINY, query_epochs=e)) for e in (0, 2))
     assert one.query is None
     assert both.query is not None
     for ours, theirs in zip(one.update.parameters(), both.update.parameters(), strict=True):
@@ -271,8 +289,8 @@ def test_second_stage_leaves_the_update_network_alone() -> None:
 def test_a_stage_that_makes_things_worse_is_undone() -> None:
     """A learning rate of 1e3 makes moves of ~ 1e4 at once; the network from before the stage is kept."""
     config = replace(TINY, update_learning_rate=1e3, query_epochs=0)
-    wrecked = meta_train(Bowls().family(), Bowls().family(), config)
-    untouched = meta_train(Bowls().family(), Bowls().family(), replace(config, update_epochs=0))
+    wrecked = meta_train(Bowls().problem(), Bowls().problem(), config)
+    untouched = meta_train(Bowls().problem(), Bowls().problem(), replace(config, update_epochs=0))
     losses = wrecked.record["validation_losses"]["update"]
     assert min(losses[1:]) > 1e3 * losses[0]
     for ours, theirs in zip(wrecked.update.parameters(), untouched.update.parameters(), strict=True):
@@ -283,26 +301,26 @@ def test_a_stage_that_makes_things_worse_is_undone() -> None:
 def test_stage_without_progress_ends_when_patience_does(patience: int) -> None:
     """Wrecked by the first epoch, as above: `patience` epochs follow the start, of 8 allowed."""
     config = replace(TINY, update_learning_rate=1e3, update_epochs=8, query_epochs=0, patience=patience)
-    record = meta_train(Bowls().family(), Bowls().family(), config).record
+    record = meta_train(Bowls().problem(), Bowls().problem(), config).record
     assert len(record["validation_losses"]["update"]) == 1 + patience
 
 
-def test_penalty_keeps_what_the_query_network_says_small() -> None:
+def test_penalty_keeps_the_outputs_of_the_query_network_small() -> None:
     """With a penalty far above the loss of ~ 100 a window, stage 2 can only shrink the output layer."""
     sizes = []
     for penalty in (0.0, 1e6):
         config = replace(TINY, update_epochs=0, query_epochs=4, query_learning_rate=0.02, penalty=penalty)
-        made = meta_train(Bowls().family(), Bowls().family(), config)
+        made = meta_train(Bowls().problem(), Bowls().problem(), config)
         assert made.query is not None
         one = torch.ones(1, 1, dtype=torch.float64)
-        said, _ = made.query(torch.stack([one, one], dim=-1), no_memory(one))
-        sizes.append(abs(said.item()))
+        output, _ = made.query(torch.stack([one, one], dim=-1), no_memory(one))
+        sizes.append(abs(output.item()))
     assert sizes[1] < sizes[0]
 
 
 def test_same_seed_gives_the_same_networks_and_leaves_global_randomness_alone() -> None:
     before = torch.get_rng_state()
-    first, again, other = (meta_train(Bowls().family(), Bowls().family(), TINY, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (meta_train(Bowls().problem(), Bowls().problem(), TINY, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert first.record == again.record
     for made, equal in ((again, True), (other, False)):
@@ -312,18 +330,18 @@ def test_same_seed_gives_the_same_networks_and_leaves_global_randomness_alone() 
 
 
 def test_trained_networks_are_frozen() -> None:
-    made = meta_train(Bowls().family(), Bowls().family(), TINY)
+    made = meta_train(Bowls().problem(), Bowls().problem(), TINY)
     assert made.query is not None
     assert not any(weight.requires_grad for weight in [*made.update.parameters(), *made.query.parameters()])
 
 
 def test_starts_of_a_problem_are_its_instances() -> None:
     """Three unrolls of two rows: six different starts."""
-    problem, starts = make_problem("quadratic", dim=D), []
+    problem, starts = make_problem("quadratic", dim=D), list[Tensor]()
 
-    def initial(generator: torch.Generator) -> Tensor:
-        starts.append(problem.initial(generator))
-        return starts[-1]
+    def initial(instances: Tensor, generators: Generators) -> Tensor:
+        starts.extend(problem.initial(instances, generators))
+        return torch.stack(starts[-len(generators) :])
 
     config = replace(TINY, unrolls=3, update_epochs=1, query_epochs=0, validation_rows=1)
     meta_train(replace(problem, initial=initial), problem, config)
@@ -351,11 +369,11 @@ def test_setting_out_of_range_is_explained(changes: dict[str, Any], error: type[
 def test_unusable_problems_are_refused_before_a_query_is_spent() -> None:
     bowls = Bowls()
     with pytest.raises(ValueError, match=r"train must know its gradient, and 'bowls' does not\. Pass black_box=True"):
-        meta_train(bowls.family(gradient=None), bowls.family(), TINY)
+        meta_train(bowls.problem(gradient=None), bowls.problem(), TINY)
     with pytest.raises(ValueError, match=r"validation must have the dtype and device of train, torch.float64 on cpu"):
-        meta_train(bowls.family(), bowls.family(dtype=torch.float32), TINY)
+        meta_train(bowls.problem(), bowls.problem(dtype=torch.float32), TINY)
     with pytest.raises(ValueError, match="smoothing must be at least"):
-        meta_train(bowls.family(), bowls.family(), replace(TINY, smoothing=1e-20))
+        meta_train(bowls.problem(), bowls.problem(), replace(TINY, smoothing=1e-20))
     assert bowls.points == 0
 
 
@@ -372,13 +390,13 @@ def test_command_line_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"Wrote {out} after {record['queries']} queries." in printed
 
 
-def test_command_line_trains_a_family_on_one_split_and_judges_by_another(
+def test_command_line_trains_on_one_split_and_judges_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bowls(*, split: str, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Family:
-        return Bowls().family(name=f"bowls of {split}")
+    def bowls(name: str, *, split: str | None = None) -> Problem:
+        return Bowls().problem(name=f"{name} of {split}")
 
-    monkeypatch.setitem(FAMILIES, "bowls", bowls)
+    monkeypatch.setattr(train_module, "make_problem", bowls)
     out = tmp_path / "lstm.safetensors"
     sizes = ["--steps", "1", "--unrolls", "1", "--update-epochs", "1", "--query-epochs", "0", "--validation-rows", "1"]
     main(["--problem", "bowls", "--out", str(out), *sizes])

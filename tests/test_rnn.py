@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from steps import estimate_of, step_of
 from torch import Tensor
 
-from zo_gym.base import Generators
 from zo_gym.meta.rnn import (
     HIDDEN,
     CoordinateLSTM,
@@ -27,6 +26,7 @@ from zo_gym.meta.rnn import (
 from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.optimizer import Optimizer
+from zo_gym.problem import Generators
 from zo_gym.rng import make_generator
 from zo_gym.samplers import gaussian, query_rnn
 from zo_gym.samplers.query_rnn import QueryState
@@ -40,7 +40,7 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 
 
 def network(inputs: int, seed: int = 1, strength: float = 20.0) -> CoordinateLSTM:
-    """Random weights; an output layer of a trained network's size, so that what it says matters."""
+    """Return random weights; an output layer of a trained network's size, so that its output matters."""
     made = CoordinateLSTM(inputs, make_generator(seed))
     made.output_weight.mul_(strength)
     return made
@@ -51,7 +51,7 @@ def optimizer(record: dict[str, Any] | None = None) -> LSTMOptimizer:
 
 
 def by_the_book(lstm: CoordinateLSTM, inputs: np.ndarray, h: np.ndarray, c: np.ndarray) -> Any:
-    """One coordinate (k,), its h (10,) and c (10,), number by number."""
+    """Step one coordinate (k,), its h (10,) and c (10,), number by number."""
     wx, wh, w = (p.detach().numpy() for p in (lstm.input_weight, lstm.hidden_weight, lstm.output_weight))
     z = [sum(x * wx[a, j] for a, x in enumerate(inputs)) + sum(h[a] * wh[a, j] for a in range(10)) for j in range(40)]
     i, f, o = ([1 / (1 + math.exp(-t)) for t in z[at : at + 10]] for at in (0, 10, 30))
@@ -160,14 +160,14 @@ def test_a_row_does_not_depend_on_its_companions(dtype: torch.dtype, d: int, b: 
 # UpdateRNN
 
 
-def test_update_moves_by_what_the_network_says_times_eta() -> None:
+def test_update_moves_by_the_network_output_times_eta() -> None:
     lstm, x, gradients = network(1), randn(B, D), randn(3, B, D, seed=1)
     rule = update_rnn(0.5, lstm)
     state, memory, at = rule.init(x), no_memory(x), x
     for g in gradients:
-        said, memory = lstm(g[..., None], memory)
+        output, memory = lstm(g[..., None], memory)
         at, state = rule.propose(state, at, at[:, 0], estimate_of(g))
-        torch.testing.assert_close(at, x + 0.5 * said, rtol=0, atol=0)
+        torch.testing.assert_close(at, x + 0.5 * output, rtol=0, atol=0)
         x = at
     assert state.cell.any()
 
@@ -197,8 +197,8 @@ def generators(rows: int = B) -> Generators:
     return [make_generator(seed) for seed in range(rows)]
 
 
-def saying(signal: Tensor) -> QueryState:
-    """A state whose network has said s = `signal` (B, d)."""
+def state_with(signal: Tensor) -> QueryState:
+    """Return a state whose network's last output is s = `signal` (B, d)."""
     return QueryState(no_memory(signal), signal)
 
 
@@ -208,7 +208,7 @@ def test_scale_is_the_formula_of_the_source() -> None:
     sampler = query_rnn()
     assert sampler.scale is not None
     expected = torch.tensor([[1.0, 0.0, 2.0, 2.0]], dtype=torch.float64) * 2 / 3
-    torch.testing.assert_close(sampler.scale(saying(signal), signal), expected, rtol=1e-14, atol=0)
+    torch.testing.assert_close(sampler.scale(state_with(signal), signal), expected, rtol=1e-14, atol=0)
 
 
 def test_scales_are_one_before_anything_is_observed() -> None:
@@ -224,26 +224,26 @@ def test_network_reads_the_last_estimate_and_the_last_move() -> None:
     for seed in (1, 3):
         g, move = randn(B, D, seed=seed), randn(B, D, seed=seed + 1)
         state = sampler.observe(state, step_of(g, move))
-        said, memory = lstm(torch.stack([g, move], dim=2), memory)
-        assert torch.equal(state.signal, said)
+        output, memory = lstm(torch.stack([g, move], dim=2), memory)
+        assert torch.equal(state.signal, output)
 
 
 def test_sampling_does_not_advance_the_network() -> None:
     """So a policy that draws inside the scales, and a sampler that draws by them, see the same ones."""
-    sampler, state = query_rnn(network(2)), saying(randn(B, D))
+    sampler, state = query_rnn(network(2)), state_with(randn(B, D))
     _, after = sampler.sample(state, randn(B, D), 2, generators())
     assert after is state
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_coordinates_have_the_standard_deviations_that_scale_foretells(probability: float) -> None:
+def test_coordinates_have_the_standard_deviations_that_scale_predicts(probability: float) -> None:
     """Mixed with N(0, 1): variance p sigma^2 + 1 - p, within 5 standard errors of the mean square."""
     signal = randn(1, D)
     sampler, x = query_rnn(probability=probability), torch.zeros(N, D, dtype=torch.float64)
     assert sampler.scale is not None
-    u, _ = sampler.sample(saying(signal.expand(N, D)), x, 1, [make_generator(0)] * N)
+    u, _ = sampler.sample(state_with(signal.expand(N, D)), x, 1, [make_generator(0)] * N)
     squares = u[:, 0].square()  # (N, d)
-    expected = probability * sampler.scale(saying(signal), signal).square() + 1 - probability
+    expected = probability * sampler.scale(state_with(signal), signal).square() + 1 - probability
     error = squares.std(0) / math.sqrt(N)
     assert bool(((squares.mean(0) - expected).abs() <= 5 * error).all())
 
@@ -255,7 +255,7 @@ def test_coin_is_tossed_for_every_row_and_step_by_its_own_generator() -> None:
     x, sources = torch.zeros(rows, 2, dtype=torch.float64), generators(rows)
     ruled = []
     for _ in range(steps):
-        u, _ = sampler.sample(saying(signal.expand(rows, 2)), x, 3, sources)
+        u, _ = sampler.sample(state_with(signal.expand(rows, 2)), x, 3, sources)
         zero = u[..., 0] == 0  # (rows, q)
         assert bool((zero.all(1) | ~zero.any(1)).all())
         ruled.append(zero[:, 0])
@@ -266,12 +266,12 @@ def test_coin_is_tossed_for_every_row_and_step_by_its_own_generator() -> None:
 
 def test_without_the_scales_directions_are_those_of_gaussian() -> None:
     x = randn(B, D)
-    u, _ = query_rnn(probability=0.0).sample(saying(randn(B, D, seed=1)), x, 4, generators())
+    u, _ = query_rnn(probability=0.0).sample(state_with(randn(B, D, seed=1)), x, 4, generators())
     assert torch.equal(u, gaussian().sample((), x, 4, generators())[0])
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, math.nan])
-def test_probability_must_be_one(probability: float) -> None:
+def test_probability_must_be_in_the_unit_interval(probability: float) -> None:
     with pytest.raises(ValueError, match=r"probability must be in \[0, 1\], got"):
         query_rnn(probability=probability)
 
@@ -301,7 +301,7 @@ def test_file_may_hold_the_update_network_alone(tmp_path: Path) -> None:
 
 
 def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"No weights in .*python -m zo_gym\.meta_train"):
+    with pytest.raises(FileNotFoundError, match=r"No weights in .*python -m zo_gym\.meta\.train"):
         load_optimizer(tmp_path / "none")
 
 
@@ -373,7 +373,7 @@ def test_zo_lstm_runs_with_weights_in_any_form(tmp_path: Path, form: str) -> Non
     assert np.array_equal(result.trace.fun, expected.trace.fun)
 
 
-def test_weights_do_what_they_say() -> None:
+def test_every_part_of_the_weights_matters() -> None:
     """Other weights, another run; and each part alone makes a difference."""
     ours, other = optimizer(), LSTMOptimizer(network(1, seed=5), network(2, seed=6))
     swapped = LSTMOptimizer(ours.update, other.query)
@@ -398,14 +398,16 @@ def test_learning_rate_scales_what_was_learned() -> None:
 
 
 def test_optimizer_takes_weights() -> None:
-    assert Optimizer(np.ones(3), method="zo-lstm", weights=optimizer(), seed=0).step_cost == 1
+    run = Optimizer(np.ones(3), method="zo-lstm", weights=optimizer(), seed=0)
+    run.tell([3.0] * len(run.ask()))
+    assert len(run.ask()) == 20
 
 
 @pytest.mark.parametrize(
-    "options", [{"method": "zo-lstm"}, {"method": "zo-sgd", "update": "update_rnn"}, {"sampler": "query_rnn"}]
+    "options", [{"method": "zo-lstm"}, {"method": "zo-sgd", "update": "update-rnn"}, {"sampler": "query-rnn"}]
 )
 def test_learned_parts_without_weights_say_how_to_train_them(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"needs weights=.*python -m zo_gym\.meta_train"):
+    with pytest.raises(ValueError, match=r"needs weights=.*python -m zo_gym\.meta\.train"):
         minimize(lambda x: float(x @ x), np.ones(3), **options)
 
 

@@ -298,8 +298,8 @@ def test_a_trust_region_step_stays_within_the_radius_and_uses_it() -> None:
 
 
 def test_the_radius_follows_how_well_the_decrease_was_predicted() -> None:
-    """Without predictions elsewhere the model is linear: radius .5 along a slope of 2 predicts 1; f(x) = 10. The last row
-    moved too little."""
+    """Without predictions elsewhere the model is linear: radius .5 along a slope of 2 predicts 1; f(x) = 10. The last
+    row moved too little."""
     rule, x = trust_region(0.5), torch.zeros(5, 2, dtype=torch.float64)
     g = torch.tensor([[2.0, 0.0]] * 5, dtype=torch.float64)
     fx = torch.full((5,), 10.0, dtype=torch.float64)

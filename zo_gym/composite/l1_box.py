@@ -1,4 +1,4 @@
-"""c |x - x0|_1 in the box [0, 1]^d: what a descent needs of it. c is a number, or one of each row, (b, 1)."""
+"""The penalty c |x - x0|_1 in the box [0, 1]^d, as descent methods need it; c is a number, or one per row, (b, 1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def least_slope(p: Tensor, g: Tensor, c: float | Tensor) -> Tensor:
-    """The element of least norm of g + c * subdifferential of |p|_1, (b, d), for p = x - x0 (b, d) and g (b, d)."""
+    """Return the element of least norm of g + c * subdifferential of |p|_1, (b, d), for p = x - x0 (b, d), g (b, d)."""
     return torch.where(p == 0, g - g.clamp(-c, c), g + c * p.sign())  # type: ignore[arg-type]  # both work
 
 
@@ -22,22 +22,23 @@ def steepest(
     centre: Tensor,
     least: Callable[[Tensor, Tensor, Any], Tensor] = least_slope,
 ) -> Tensor:
-    """The steepest feasible slope of a function with the gradient g (b, d) plus c |x - x0|, (b, d).
+    """Return the steepest feasible slope, (b, d), of a function with the gradient g (b, d) plus c |x - x0|.
 
-    The norm is that of `least_slope`, or another one whose function is given.
+    The norm is the one that `least` serves: |.|_1 for `least_slope`.
     """
     p = x.clamp(0.0, 1.0) - centre
-    lowest = torch.where(x >= 1, 0.0, -math.inf).to(x)  # where x is on a bound, no step along -slope may leave the box
+    lowest = torch.where(x >= 1, 0.0, -math.inf).to(x)  # at a bound no step along -slope may leave the box
     highest = torch.where(x <= 0, 0.0, math.inf).to(x)
-    g = torch.where(p == 0, g.clamp(lowest, highest), g)  # what the bounds hold, the norm need not
+    g = torch.where(p == 0, g.clamp(lowest, highest), g)  # the bounds hold this part, so the norm need not
     return least(p, g, c).clamp(lowest, highest)
 
 
 def project_step(x: Tensor, target: Tensor, g: Tensor, c: float | Tensor, centre: Tensor) -> Tensor:
-    """Where a move from x ends: in the box, and on x0_i where it would cross it and the norm holds it there.
+    """Return the end of a move from x to `target`: in the box, and on x0_i where it would cross x0_i and |g_i| <= c.
 
-    That is where |g_i| <= c, as in the orthant-wise method of Andrew and Gao (2007): otherwise steps of a finite length
-    would jump to and fro over the kink for ever.
+    There the norm holds the coordinate at its kink; otherwise steps of a finite length would jump to and fro over it.
+
+    Reference: Andrew and Gao (2007), "Scalable training of L1-regularized log-linear models", ICML.
     """
     inside = target.clamp(0.0, 1.0)
     crossed = (x - centre) * (inside - centre) < 0
@@ -45,10 +46,10 @@ def project_step(x: Tensor, target: Tensor, g: Tensor, c: float | Tensor, centre
 
 
 def minimise_model(x: Tensor, level: Tensor, g: Tensor, c: float | Tensor, centre: Tensor) -> Tensor:
-    """The y in the box where max(0, level + g . (y - x)) + c |y - x0|_1 is least, (b, d); level (b,).
+    """Return the y in the box that minimises max(0, level + g . (y - x)) + c |y - x0|_1, (b, d); level (b,).
 
-    A fractional knapsack: a coordinate that goes from x0_i to its bound lowers the model by |g_i| for each c that it
-    costs, so those with the largest |g_i| go, until the model is 0, and none whose |g_i| is not worth c.
+    This is a fractional knapsack: a coordinate that goes from x0_i to its bound lowers the first part by |g_i| per unit
+    and raises the second by c. So coordinates go in falling order of |g_i|, until the first part is 0 or |g_i| <= c.
     """
     size = g.abs()
     room = torch.where(g > 0, centre, 1 - centre)

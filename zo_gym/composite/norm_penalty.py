@@ -1,4 +1,4 @@
-"""The known part of an attack: c |a - x0|_p and the box [0, 1]^d, with what a descent method needs of them."""
+"""The composite term of an attack: c |x - x0|_p in the box [0, 1]^d, for p = 1, 2 or infinity."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from zo_gym.problem import Objective
 
 
 class Norm(NamedTuple):
-    """|p| over the last dimension, and how it bends."""
+    """A norm of p over the last dimension, and its subdifferential."""
 
     value: Objective
-    """p (n, d) -> (n,); at a kink autograd takes the subgradient sign(0) = 0."""
+    """Computes |p|, p (n, d) -> (n,); at a kink autograd takes the subgradient sign(0) = 0."""
     least: Callable[[Tensor, Tensor, float], Tensor]
-    """(p (n, d), g (n, d), c) -> the element of least norm of g + c * subdifferential of |p|, (n, d)."""
+    """Finds, from p (n, d), g (n, d) and c, the element of least norm of g + c * subdifferential of |p|, (n, d)."""
 
 
 def _least_l2(p: Tensor, g: Tensor, c: float) -> Tensor:
@@ -37,7 +37,11 @@ def _least_linf(p: Tensor, g: Tensor, c: float) -> Tensor:
 
 
 def _onto_l1_ball(v: Tensor, radius: float) -> Tensor:
-    """The nearest point of the l1 ball to each row. Reference: Duchi et al. (2008), figure 1."""
+    """Return the nearest point of the l1 ball to each row.
+
+    Reference: Duchi et al. (2008), "Efficient projections onto the l1-ball for learning in high dimensions", ICML,
+    figure 1.
+    """
     size = v.abs()
     falling, _ = size.sort(dim=1, descending=True)
     count = torch.arange(1, v.shape[1] + 1, dtype=v.dtype, device=v.device)
@@ -55,23 +59,23 @@ NORMS: dict[str, Norm] = {
 
 
 def norm_penalty(norm: str, c: float, centres: Tensor) -> CompositeTerm:
-    """c |clip(x) - x0| and the box [0, 1]^d, beside an unknown part that is never negative, as a hinge.
+    """Return the term c |clip(x) - x0| in the box [0, 1]^d, for a black-box part that is never negative, as a hinge.
 
-    For the l1 norm see `zo_gym.composite.l1_box`; where it holds a coordinate at x0 a move across ends there.
+    For the l1 norm see `zo_gym.composite.l1_box`: a move across x0_i ends there where the norm outweighs the slope.
 
     Args:
         norm: A key of `NORMS`.
-        c: Weight >= 0.
+        c: The weight, >= 0, in units of f per unit of distance.
         centres: x0 of every instance, (size, d), in [0, 1].
     """
-    shape = NORMS[norm]
+    chosen = NORMS[norm]
 
     def value(points: Tensor, instances: Tensor) -> Tensor:  # (b, m, d), (b,) -> (b, m)
         moved = points.clamp(0.0, 1.0) - centres[instances].unsqueeze(1)
-        return c * shape.value(moved.flatten(0, 1)).view(points.shape[:2])
+        return c * chosen.value(moved.flatten(0, 1)).view(points.shape[:2])
 
     def subgradient(x: Tensor, g: Tensor, instances: Tensor) -> Tensor:
-        return l1_box.steepest(x, g, c, centres[instances], shape.least)
+        return l1_box.steepest(x, g, c, centres[instances], chosen.least)
 
     def project_step(x: Tensor, target: Tensor, g: Tensor, instances: Tensor) -> Tensor:
         return l1_box.project_step(x, target, g, c, centres[instances]) if norm == "l1" else target.clamp(0.0, 1.0)

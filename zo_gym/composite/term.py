@@ -1,4 +1,4 @@
-"""Composite objectives f = black-box part + term with a formula, inside a box: what a method needs of the term."""
+"""Composite objectives f = black-box part + term, inside a box, where the term has a formula that costs no query."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class CompositeTerm(NamedTuple):
-    """The part of f that is known without a query.
+    """The part of f that needs no query.
 
     All functions take the instance of each row, int64 (b,), as `zo_gym.Problem` does.
     """
@@ -23,11 +23,11 @@ class CompositeTerm(NamedTuple):
     """Moves the end of a step from x (b, d) to x' (b, d), given the black-box gradient at x (b, d): into the box, and
     onto a kink of the term that the black-box part does not outweigh; (b, d)."""
     lower_bound: float | None = None
-    """The black-box part is never less than this; None where no bound is known. Where it is that low, its gradient
-    is 0."""
+    """A lower bound of the black-box part, in units of f; None where none is known. Where the part is that low, its
+    gradient is 0."""
     minimise_model: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
     """Finds the y in the box that minimises max(lower_bound, linear model of the black-box part) + term, (b, d), from x
-    (b, d), the black-box part at x less `lower_bound` (b,) and its gradient (b, d). None where no formula exists."""
+    (b, d), the black-box part at x minus `lower_bound` (b,) and its gradient (b, d). None where no formula exists."""
 
     def for_rows(self, instances: Tensor) -> RowTerm:
         """Bind the term to rows that face these instances, int64 (B,)."""
@@ -62,5 +62,5 @@ class RowTerm(NamedTuple):
     project_step: Callable[[Tensor, Tensor, Tensor], Tensor]
     """See `CompositeTerm.project_step`: x (B, d), x' (B, d), g (B, d) -> (B, d)."""
     minimise_model: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None
-    """See `CompositeTerm.minimise_model`: x (B, d), the black-box part at x (B,), its gradient (B, d), and a number that
-    is added to the part first, (B,) -> (B, d)."""
+    """See `CompositeTerm.minimise_model`: x (B, d), the black-box part at x (B,), its gradient (B, d), and a number (B,)
+    to add to the part first -> (B, d). None where no formula exists."""

@@ -1,4 +1,4 @@
-"""History prior: the last gradient estimate is itself the first direction to try again."""
+"""The history prior: the last gradient estimate is the first direction of the next step."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zo_gym.rng import normal
 
 
 def history() -> Sampler:
-    """u_1 = sqrt(d) g / |g| with g the last estimate, u_2, ..., u_q ~ N(0, I).
+    """Draw u_1 = sqrt(d) g / |g| with g the last estimate, and u_2, ..., u_q ~ N(0, I).
 
-    Gradients of neighbouring iterates resemble each other, so g is a guess of the next one. Together with estimator
-    `span`, which projects grad f on the span of the directions, this is History-PRGF: what the last step learned
-    about the gradient is measured anew and completed by q - 1 random directions.
+    Gradients of neighbouring iterates resemble each other, so g is a guess of the next one. Together with the estimator
+    `span`, which projects grad f on the span of the directions, this is History-PRGF: the slope along the last estimate
+    is measured anew, and q - 1 random directions complete it.
 
     Until there is an estimate other than 0, u_1 is random, too. With q = 1 it always is: a prior on its own would keep
-    x on one line for ever. (The authors do not count the prior: their q is ours less 1.)
+    x on one line for ever. (The authors do not count the prior: their q is ours minus 1.)
 
-    Reference: Cheng et al. (2021), "On the convergence of prior-guided zeroth-order optimization algorithms",
-    History-PRGF.
+    Reference: Cheng et al. (2021), "On the convergence of prior-guided zeroth-order optimization algorithms", NeurIPS,
+    arXiv:2107.10110.
     """
 
     def sample(last: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:

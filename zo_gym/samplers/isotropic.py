@@ -1,4 +1,4 @@
-"""Directions that favour no direction. All satisfy E[u u^T] = I, so `forward` and `central` are unbiased."""
+"""Samplers that prefer no direction. All satisfy E[u u^T] = I, so `forward` and `central` are unbiased."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zo_gym.problem import Generators
 from zo_gym.rng import normal
 
 Draw = Callable[[Tensor, int, Generators], Tensor]
-"""(x (B, d), q, generators) -> directions (B, q, d)."""
+"""Draws, at x (B, d), q and generators, directions (B, q, d)."""
 
 
 def _stateless(draw: Draw) -> Sampler:
@@ -40,27 +40,38 @@ def _draw_rademacher(x: Tensor, q: int, generators: Generators) -> Tensor:
 
 def _draw_coordinate(x: Tensor, q: int, generators: Generators) -> Tensor:
     d = x.shape[1]
-    # Whole permutations: no axis comes twice before every axis has come once.
-    rounds = -(-q // d)
+    rounds = -(-q // d)  # of whole permutations: no axis comes twice before every axis has come once
     axes = [torch.cat([torch.randperm(d, generator=g, device=x.device) for _ in range(rounds)])[:q] for g in generators]
     return math.sqrt(d) * torch.nn.functional.one_hot(torch.stack(axes), d).to(x.dtype)
 
 
 def gaussian() -> Sampler:
-    """u ~ N(0, I). Reference: Nesterov and Spokoiny (2017)."""
+    """Draw u ~ N(0, I).
+
+    Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", Found. Comput.
+    Math. 17.
+    """
     return _stateless(_draw_gaussian)
 
 
 def sphere() -> Sampler:
-    """u uniform on the sphere of radius sqrt(d). Reference: Duchi et al. (2012), scaled to E[u u^T] = I."""
+    """Draw u uniformly on the sphere of radius sqrt(d), so that E[u u^T] = I.
+
+    Reference: Duchi, Bartlett and Wainwright (2012), "Randomized smoothing for stochastic optimization", SIAM J. Optim.
+    22, arXiv:1103.4296.
+    """
     return _stateless(_draw_sphere)
 
 
 def rademacher() -> Sampler:
-    """u_i = +-1 with equal chance, as in SPSA. Reference: Spall (1992)."""
+    """Draw every u_i = +1 or -1 with equal chance, as in SPSA.
+
+    Reference: Spall (1992), "Multivariate stochastic approximation using a simultaneous perturbation gradient
+    approximation", IEEE Trans. Autom. Control 37.
+    """
     return _stateless(_draw_rademacher)
 
 
 def coordinate() -> Sampler:
-    """u = sqrt(d) e_i with i uniform; the q axes of one step are distinct as long as q <= d."""
+    """Draw u = sqrt(d) e_i with i uniform; the q axes of one step are distinct as long as q <= d."""
     return _stateless(_draw_coordinate)

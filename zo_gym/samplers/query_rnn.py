@@ -1,4 +1,4 @@
-"""QueryRNN: directions stretched, coordinate by coordinate, as a network learned to."""
+"""QueryRNN: a trained network scales the directions, coordinate by coordinate."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from zo_gym.rng import normal
 
 
 class QueryState(NamedTuple):
-    """What a row carries: the network's memory and its last word."""
+    """The network's memory and its last output."""
 
     memory: Memory
+    """The memory of every coordinate."""
     signal: Tensor
-    """s, (B, d): the network's output for the next step; 0 at the start, where every scale is 1."""
+    """s, the network's output for the next step, (B, d); 0 at the start, where every scale is 1."""
 
 
 def query_rnn(weights: Weights = None, probability: float = 0.5) -> Sampler:
-    """u = |sigma| N(0, I) with sigma = (s + 1) sqrt(d) / |s + 1| and s = RNN(last g, last move); sometimes N(0, I).
+    """Draw u = |sigma| z, z ~ N(0, I), with sigma = (s + 1) sqrt(d) / |s + 1| and s = RNN(last g, last move).
 
     E|u|^2 = d as for every sampler here. The network advances in `observe`, so that the scales of the next step are
     known before it is sampled: `scale`.
 
-    A network whose weights require gradients is differentiated through; a loaded one builds no graph. Memory: 21
-    numbers per coordinate.
+    A network whose weights require gradients is differentiated through; a loaded one builds no graph. The state holds
+    21 numbers per coordinate.
 
     Args:
         weights: A trained optimizer, its file, or its query network. None: untrained, which is all but isotropic.
-        probability: Of the learned scales, in [0, 1], drawn for each row and step; else the step's directions are
+        probability: The probability, in [0, 1], that a row uses the learned scales in a step; else its directions are
             N(0, I). The source uses 1 in training and 0.5 thereafter.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: An argument is not as described.
 
-    Reference: Ruan et al. (2019), section 3.2.
+    Reference: Ruan et al. (2019), "Learning to learn by zeroth-order oracle", arXiv:1910.09464, section 3.2.
     """
     if not 0 <= probability <= 1:
-        raise ValueError(f"probability must be in [0, 1], got {probability}.")
+        raise ValueError(f"probability must be in [0, 1], got {probability}. The source uses 0.5.")
     network = network_of(weights, "query")
 
     def init(x: Tensor) -> State:
@@ -62,7 +63,7 @@ def query_rnn(weights: Weights = None, probability: float = 0.5) -> Sampler:
 
 
 def _scale(state: State, x: Tensor) -> Tensor:
-    """|sigma|, (B, d)."""
+    """Return |sigma|, (B, d)."""
     stretched = state.signal + 1
     length = torch.linalg.vector_norm(stretched, dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     return math.sqrt(x.shape[1]) * stretched.abs() / length

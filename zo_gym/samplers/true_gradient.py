@@ -1,4 +1,4 @@
-"""What a perfect policy would do: a yardstick, not a method for a black box."""
+"""The direction of a perfect policy: a yardstick, not a method for a black box."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from zo_gym.rng import normal
 
 
 def true_gradient(gradient: Objective) -> Sampler:
-    """u_1 = grad f(x) / |grad f(x)|; where more directions are asked for, the others are ~ N(0, I).
+    """Draw u_1 = grad f(x) / |grad f(x)|, and the other directions, if q > 1, from N(0, I).
 
-    With estimator `span` and q = 1 a step is gradient descent whose slope is still measured, at 2 queries a step: the
+    With the estimator `span` and q = 1 a step is gradient descent whose slope is still measured, at 2 queries a step: the
     most that any choice of one direction can give. Directions beyond the first cost queries and add nothing.
 
     Evaluations of the gradient are not queries: no budget pays for them, and no query count shows them.
 
     Args:
-        gradient: Points (B, d) -> gradients (B, d), e.g. `Problem.gradient`.
+        gradient: Computes grad f at points (B, d); (B, d). For a problem of size 1: `problem.gradients`.
     """
 
     def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:

@@ -1,4 +1,4 @@
-"""Steps whose length depends on their number alone, not on the slope: the subgradient method's."""
+"""Steps of the subgradient method, whose length depends on their number alone, not on the slope."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from torch import Tensor
 from zo_gym.base import Estimate, State, UpdateRule
 from zo_gym.checks import check_positive
 
-HOLD, POWER = 10.0, 0.6
-"""The k-th step is learning_rate / (1 + k / HOLD)^POWER long: powers from 1/2 to 1 make sums of lengths diverge, and of
-their squares not."""
+HOLD = 10.0
+"""The number of steps over which the length stays about the same."""
+POWER = 0.6
+"""The power with which it then falls: from 1/2 to 1 the sum of the lengths diverges and that of their squares does not,
+as convergence needs."""
 
 
-def diminished(longest: float, steps: Tensor) -> Tensor:
-    """The length of the next step after so many (B,), (B,)."""
+def step_length(longest: float, steps: Tensor) -> Tensor:
+    """Return the length of the next step after this many (B,), (B,): longest / (1 + steps / HOLD)^POWER."""
     return longest * torch.exp(-POWER * torch.log1p(steps / HOLD))  # a power has other bits in another batch
 
 
 def diminishing(learning_rate: float) -> UpdateRule:
-    """x' = x - s_k g / |g|, s_k = learning_rate / (1 + k / 10)^0.6; every move is kept.
+    """Step to x' = x - s_k g / |g| with s_k = learning_rate / (1 + k / 10)^0.6; every step is accepted.
 
-    For f with kinks at its minimum, as those of a hinge and a norm: there slopes do not vanish, so steps in proportion
-    to them do not settle, and a rule that rejects what does not lower f comes to rest on the first kink.
+    This suits f with kinks at its minimum, such as those of a hinge or a norm: slopes do not vanish there, so steps in
+    proportion to them do not settle, and a rule that rejects every step that does not lower f stops at the first kink.
 
     Args:
-        learning_rate: Length of the first step, in units of x.
+        learning_rate: s_0 > 0, the length of the first step, in units of x.
 
-    Reference: Shor (1985), "Minimization methods for non-differentiable functions", section 2.
+    Reference: Shor (1985), "Minimization methods for non-differentiable functions", Springer, section 2.
     """
     longest = check_positive("learning_rate", learning_rate)
 
     def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         g = estimate.gradient
         norm = torch.linalg.vector_norm(g, dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        return x - diminished(longest, state).unsqueeze(1) * g / norm, state + 1
+        return x - step_length(longest, state).unsqueeze(1) * g / norm, state + 1
 
     return UpdateRule(lambda x: x.new_zeros(len(x)), propose)

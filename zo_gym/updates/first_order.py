@@ -1,4 +1,4 @@
-"""Update rules that know only the estimate: sgd, sign, momentum, Adam and AdaMM."""
+"""Update rules that use the estimate alone: sgd, sign, momentum, Adam and AdaMM."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from zo_gym.checks import check_positive
 
 def _require_fraction(name: str, value: float) -> None:
     if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}.")
+        raise ValueError(f"{name} must be in [0, 1), got {value}. Pass a decay factor such as 0.9.")
 
 
 def sgd(learning_rate: float) -> UpdateRule:
-    """x' = x - eta g (Algorithm 1, line 4)."""
+    """Step to x' = x - eta g (Algorithm 1, line 4)."""
     eta = check_positive("learning_rate", learning_rate)
     return UpdateRule(init=lambda x: (), propose=lambda state, x, fx, estimate: (x - eta * estimate.gradient, state))
 
 
 def sign(learning_rate: float) -> UpdateRule:
-    """x' = x - eta sign(g). Reference: Liu et al. (2019), "signSGD via zeroth-order oracle"."""
+    """Step to x' = x - eta sign(g).
+
+    Reference: Liu et al. (2019), "signSGD via zeroth-order oracle", ICLR.
+    """
     eta = check_positive("learning_rate", learning_rate)
     return UpdateRule(
         init=lambda x: (), propose=lambda state, x, fx, estimate: (x - eta * estimate.gradient.sign(), state)
@@ -29,7 +32,11 @@ def sign(learning_rate: float) -> UpdateRule:
 
 
 def momentum(learning_rate: float, beta: float = 0.9) -> UpdateRule:
-    """m' = beta m + g; x' = x - eta m' (heavy ball, Polyak 1964)."""
+    """Step to x' = x - eta m' with m' = beta m + g (the heavy ball).
+
+    Reference: Polyak (1964), "Some methods of speeding up the convergence of iteration methods", USSR Comput. Math.
+    Math. Phys. 4.
+    """
     eta = check_positive("learning_rate", learning_rate)
     _require_fraction("beta", beta)
 
@@ -48,16 +55,18 @@ def adam(
     *,
     amsgrad: bool = False,
 ) -> UpdateRule:
-    """m' = b1 m + (1 - b1) g; v' = b2 v + (1 - b2) g^2; x' = x - eta m_hat / (sqrt(v_hat) + eps), both bias-corrected.
+    """Step to x' = x - eta m_hat / (sqrt(v_hat) + eps), m_hat and v_hat the bias-corrected moments of g.
+
+    m' = beta1 m + (1 - beta1) g; v' = beta2 v + (1 - beta2) g^2.
 
     Args:
-        learning_rate: eta.
-        beta1: Decay of the first moment, in [0, 1).
-        beta2: Decay of the second moment, in [0, 1).
-        eps: Added to the denominator.
+        learning_rate: eta > 0, about the length of a step in each coordinate, in units of x.
+        beta1: The decay of the first moment, in [0, 1).
+        beta2: The decay of the second moment, in [0, 1).
+        eps: The number added to the denominator, in units of g.
         amsgrad: Keep the largest v so far in the denominator, so that it never shrinks.
 
-    Reference: Kingma and Ba (2015), Algorithm 1.
+    Reference: Kingma and Ba (2015), "Adam: a method for stochastic optimization", ICLR, arXiv:1412.6980, Algorithm 1.
     """
     eta = check_positive("learning_rate", learning_rate)
     _require_fraction("beta1", beta1)
@@ -83,8 +92,11 @@ def adam(
 
 
 def adamm(learning_rate: float, beta1: float = 0.9, beta2: float = 0.3, eps: float = 1e-8) -> UpdateRule:
-    """Adam with the running maximum of v. Reference: Chen et al. (2019), "ZO-AdaMM", Algorithm 1.
+    """Step as `adam` with the running maximum of v in the denominator.
 
-    Deviation: moments are bias-corrected as in Adam, so that the first steps have the length eta.
+    Deviation from the source: moments are bias-corrected as in Adam, so that the first steps have the length eta.
+
+    Reference: Chen et al. (2019), "ZO-AdaMM: zeroth-order adaptive momentum method for black-box optimization",
+    NeurIPS, arXiv:1910.06513, Algorithm 1.
     """
     return adam(learning_rate, beta1, beta2, eps, amsgrad=True)

@@ -1,4 +1,4 @@
-"""The Polyak step: as long as the distance to the least value that f can have, if f were linear."""
+"""The Polyak step: it reaches the lower bound of f if f is linear."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from zo_gym.checks import check_number, check_positive
 
 
 def polyak(learning_rate: float, lower_bound: float = 0.0) -> UpdateRule:
-    """x' = x - s g / |g| with s = max(learning_rate, (f(x) - lower_bound) / slope), the slope measured along g / |g|.
+    """Step to x' = x - s g / |g| with s = max(learning_rate, (f(x) - lower_bound) / slope along g / |g|).
 
-    Far from the least value the step follows f, close to it the floor keeps x moving. A convex f with this least value
-    and its true gradient would never get farther from a minimiser; an estimate that misses most of the gradient has
-    too small a slope, and its steps are too long: this rule is for directions that are good, as a learned one is.
+    Far from the least value the length follows f, close to it the floor keeps x moving. With the true gradient of a
+    convex f that attains the bound, no step leads away from a minimiser. An estimate that misses most of the gradient
+    has too small a slope, and its steps are too long: this rule is for good directions, such as learned ones.
 
     Args:
-        learning_rate: The floor, a length in units of x.
-        lower_bound: What f cannot be less than; 0 suits losses and norms.
+        learning_rate: The floor > 0, a length in units of x.
+        lower_bound: A lower bound of f, in units of f; 0 suits losses and norms.
 
-    Reference: Polyak (1987), "Introduction to optimization", section 5.3; the floor is this package's.
+    Deviation from the source: it has no floor.
+
+    Reference: Polyak (1987), "Introduction to optimization", Optimization Software, section 5.3.
     """
     floor, least = check_positive("learning_rate", learning_rate), check_number("lower_bound", lower_bound)
 

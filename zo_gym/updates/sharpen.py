@@ -1,4 +1,4 @@
-"""Sharpened steps: the larger a coordinate of g, the more of the move it gets."""
+"""Sharpened steps: the larger a coordinate of g is, the larger its share of the step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from zo_gym.directions import sharpen
 
 
 def sharpened(rule: UpdateRule, sharpness: float) -> UpdateRule:
-    """The rule, fed with the projection of g on its sharpened direction, and not told what g would be elsewhere.
+    """Return the rule that receives, instead of g, its projection on the sharpened direction `sharpen(g, p)`.
 
-    It suits a penalty on |x - x0|_1, which makes many small changes dearer than a few large ones.
+    It suits a penalty on |x - x0|_1, which makes many small changes costlier than a few large ones. Predictions of the
+    gradient elsewhere (`Estimate.gradient_at`) are withheld from the rule.
 
     Args:
-        rule: Any.
-        sharpness: p >= 1; 1 is the rule itself.
+        rule: An update rule.
+        sharpness: p >= 1; 1 returns the rule itself.
 
     Raises:
         ValueError: p < 1.

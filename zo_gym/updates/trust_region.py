@@ -1,4 +1,4 @@
-"""An update rule that walks down what the sampler believes of grad f, as far as that has been right."""
+"""An update rule that minimises the gradient model inside a trust region."""
 
 from __future__ import annotations
 
@@ -11,44 +11,49 @@ from torch import Tensor
 from zo_gym.base import Estimate, State, UpdateRule
 from zo_gym.checks import check_positive
 
-POOR, GOOD, FULL = 0.25, 0.6, 0.8
-"""Actual / predicted decrease below which the radius shrinks and above which it may grow, and the share of the radius
-that a move must have used for that."""
-SHRUNK, GROWN, FLOOR = 0.5, 1.6, 1e-6
-"""Factors of the radius, and its least value in units of the first."""
-STEPS, SPAN = 20, 100.0
-"""Of the walk: how many steps, and how many times longer or shorter the next may be."""
+POOR, GOOD = 0.25, 0.6
+"""Actual / predicted decrease below which the radius shrinks, and above which it may grow."""
+FULL = 0.8
+"""The share of the radius that a step must have used for the radius to grow."""
+SHRINK, GROW = 0.5, 1.6
+"""The factors by which the radius shrinks and grows."""
+LEAST_RADIUS = 1e-6
+"""The least radius, in units of the first one."""
+INNER_STEPS = 20
+"""The number of steps of the inner minimisation."""
+LENGTH_RATIO = 100.0
+"""How many times longer or shorter than its predecessor an inner step may be."""
 
 
 class Region(NamedTuple):
-    """How far the belief is trusted."""
+    """The state of the rule."""
 
     radius: Tensor
-    """(B, 1)."""
+    """The radius, in units of x, (B, 1)."""
     length: Tensor
-    """Of the move proposed last, (B,)."""
+    """The length of the last proposed step, (B,)."""
     predicted: Tensor
-    """By how much it should lower f, (B,)."""
+    """The predicted decrease of f along it, (B,)."""
 
 
 def trust_region(learning_rate: float) -> UpdateRule:
-    """x' = x + s, kept only if it lowers f: s is where a walk down the believed gradient ends, |s| <= radius.
+    """Step to x' = x + s if that lowers f, where s minimises the gradient model within |s| <= radius.
 
-    `Estimate.field` tells what g would be elsewhere, so that one step follows a valley round its bends and stops at its
-    bottom, at no query: 20 projected Barzilai-Borwein steps, the shorter of their two lengths, those undone that lead
-    uphill. Where the sampler has no field, s is the radius along -g.
+    `Estimate.gradient_at` predicts g at other points, so that one step follows a curved valley and stops at its bottom,
+    at no query: s is the end of 20 projected Barzilai-Borwein steps, each with the shorter of their two lengths, without
+    those that lead uphill. Where no model predicts g elsewhere, s is the radius along -g.
 
-    With actual = f(x) - f(x') and predicted the integral of the field along the walk, actual / predicted < 0.25 halves
-    the radius, and > 0.6 after a move of at least 0.8 of it lets it grow by 60 %. No query beyond the f(x') that every
-    step makes. Under noise a lucky value can be kept: see `reevaluate`.
+    With actual = f(x) - f(x') and predicted the integral of the predicted gradient along the inner steps,
+    actual / predicted < 0.25 halves the radius, and > 0.6 after a step of at least 0.8 radii makes it grow by 60 %. It
+    needs no query beyond the f(x') that every step makes. Under noise a lucky value can be kept: see `reevaluate`.
 
-    Time per step and row O(20 r d) with a field of r slopes.
+    Time per step and row O(20 r d) with a model of r slopes.
 
     Args:
-        learning_rate: The first radius, a length in units of x; a wrong one costs a handful of steps.
+        learning_rate: The first radius > 0, a length in units of x; a wrong one costs a handful of steps.
 
-    References: Barzilai and Borwein (1988), "Two-point step size gradient methods"; Conn, Gould and Toint (2000),
-    "Trust-region methods", section 6.1.
+    References: Barzilai and Borwein (1988), "Two-point step size gradient methods", IMA J. Numer. Anal. 8; Conn, Gould
+    and Toint (2000), "Trust-region methods", SIAM, section 6.1.
     """
     first = check_positive("learning_rate", learning_rate)
 
@@ -56,41 +61,46 @@ def trust_region(learning_rate: float) -> UpdateRule:
         return Region(x.new_full((len(x), 1), first), x.new_zeros(len(x)), x.new_zeros(len(x)))
 
     def propose(region: Region, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
-        g, field = estimate.gradient, estimate.gradient_at
-        if field is None:
+        g, predict = estimate.gradient, estimate.gradient_at
+        if predict is None:
             norm = torch.linalg.vector_norm(g, dim=1, keepdim=True)
             move = -region.radius * g / norm.clamp_min(torch.finfo(g.dtype).tiny)
             predicted = -(g * move).sum(1)
         else:
-            move, predicted = _walk(lambda s: field(x + s), g, region.radius)
+            move, predicted = _minimise(lambda s: predict(x + s), g, region.radius)
         return x + move, Region(region.radius, torch.linalg.vector_norm(move, dim=1), predicted)
 
     def judge(region: Region, fx: Tensor, f_new: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         radius, length, predicted = region.radius.squeeze(1), region.length, region.predicted
         actual = fx - f_new
-        grown = torch.where((actual > GOOD * predicted) & (length >= FULL * radius), GROWN * radius, radius)
-        radius = torch.where(actual >= POOR * predicted, grown, SHRUNK * torch.minimum(radius, length))
-        return actual > 0, region._replace(radius=radius.clamp_min(FLOOR * first).unsqueeze(1))
+        grown = torch.where((actual > GOOD * predicted) & (length >= FULL * radius), GROW * radius, radius)
+        radius = torch.where(actual >= POOR * predicted, grown, SHRINK * torch.minimum(radius, length))
+        return actual > 0, region._replace(radius=radius.clamp_min(LEAST_RADIUS * first).unsqueeze(1))
 
     return UpdateRule(init, propose, judge)
 
 
-def _walk(field: Callable[[Tensor], Tensor], g: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the field (B, d) -> (B, d), which is g at 0, leads down within the radius, and the fall until there."""
+def _minimise(gradient: Callable[[Tensor], Tensor], g: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Minimise a function with this gradient (B, d) -> (B, d), which is g at 0, within the radius (B, 1).
+
+    Returns:
+        The end of the descent from 0, (B, d), and the decrease until there, (B,).
+    """
     tiny = torch.finfo(g.dtype).tiny
-    at, slope, fall = torch.zeros_like(g), g, g.new_zeros(len(g), 1)
+    at, slope, decrease = torch.zeros_like(g), g, g.new_zeros(len(g), 1)
     size = radius / (4 * torch.linalg.vector_norm(g, dim=1, keepdim=True).clamp_min(tiny))
-    for _ in range(STEPS):
+    for _ in range(INNER_STEPS):
         aim = at - size * slope
         aim = aim * (radius / torch.linalg.vector_norm(aim, dim=1, keepdim=True).clamp_min(tiny)).clamp_max(1.0)
-        move, ahead = aim - at, field(aim)
+        move, ahead = aim - at, gradient(aim)
         gain = -((slope + ahead) / 2 * move).sum(1, keepdim=True)  # trapezoid rule
         down = gain > 0
         turn = ahead - slope
         bend = (move * turn).sum(1, keepdim=True)
-        matched = torch.clamp(bend / turn.square().sum(1, keepdim=True).clamp_min(tiny), size / SPAN, SPAN * size)
+        shortest, longest = size / LENGTH_RATIO, LENGTH_RATIO * size
+        matched = torch.clamp(bend / turn.square().sum(1, keepdim=True).clamp_min(tiny), shortest, longest)
         onward = torch.where(bend > 0, matched, 2 * size)
         size = torch.where(down, onward, torch.minimum(onward, size / 2))
         at, slope = torch.where(down, aim, at), torch.where(down, ahead, slope)
-        fall = torch.where(down, fall + gain, fall)
-    return at, fall.squeeze(1)
+        decrease = torch.where(down, decrease + gain, decrease)
+    return at, decrease.squeeze(1)

@@ -1,4 +1,4 @@
-"""UpdateRNN: an update rule that was learned."""
+"""UpdateRNN: an update rule that a trained network computes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from zo_gym.meta.rnn import Weights, network_of, no_memory
 
 
 def update_rnn(learning_rate: float = 1.0, weights: Weights = None) -> UpdateRule:
-    """x' = x + eta RNN(g), coordinate by coordinate; the memory is zero at the start of every run.
+    """Step to x' = x + eta RNN(g), coordinate by coordinate; the memory is zero at the start of every run.
 
-    A network whose weights require gradients is differentiated through; a loaded one builds no graph. Memory: 20
-    numbers per coordinate.
+    A network whose weights require gradients is differentiated through; a loaded one builds no graph. The state holds
+    20 numbers per coordinate.
 
     Args:
-        learning_rate: eta > 0, a factor on what was learned (the source has 1).
-        weights: A trained optimizer, its file, or its update network. None: untrained, which is of no use but as the
-            start of a training.
+        learning_rate: eta > 0, a factor of the network's output (the source has 1).
+        weights: A trained optimizer, its file, or its update network. None: an untrained network, from which a training
+            starts.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: The weights are not there or not as described.
 
-    Reference: Ruan et al. (2019), section 3.1.
+    Reference: Ruan et al. (2019), "Learning to learn by zeroth-order oracle", arXiv:1910.09464, section 3.1.
     """
     eta = check_positive("learning_rate", learning_rate)
     network = network_of(weights, "update")
