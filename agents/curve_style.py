@@ -1,4 +1,4 @@
-"""Draw curves: the line of a method, the band of its deviation, running means, and axes without clutter."""
+"""How curves look: colours, dashes, bands of one standard deviation, smoothing, and axes without clutter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Dashes = str | tuple[float, tuple[float, ...]]
+"""A linestyle of matplotlib."""
 
-# Okabe & Ito (2008), "Color universal design": colours that remain apart for colour-blind readers.
+# Okabe and Ito (2008), "Color Universal Design": these colours remain apart for colour-blind readers.
 GREEN, PURPLE, SKY, BLACK = "#009E73", "#CC79A7", "#56B4E9", "#000000"
 COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
 STYLES: tuple[Dashes, ...] = ("-", "--", "-.", ":", "-", "--")
@@ -22,14 +23,14 @@ STYLES: tuple[Dashes, ...] = ("-", "--", "-.", ":", "-", "--")
 
 @dataclass(frozen=True)
 class Line:
-    """Describes how one method is drawn.
+    """Holds how one method is drawn.
 
     Attributes:
         colour: Colour of line and band.
-        dashes: matplotlib's linestyle.
+        dashes: Linestyle.
         width: Width of the line in points.
-        shade: Opacity of the band, 0 to 1.
-        height: Lines with greater ones cover the others.
+        shade: Opacity of the band, from 0 to 1.
+        height: Order of drawing; lines with greater heights cover the others.
     """
 
     colour: str
@@ -48,9 +49,13 @@ def draw_band(axis: Axes, queries: np.ndarray, mean: np.ndarray, std: np.ndarray
 
 
 def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, sample standard deviation and number of the values that are not NaN, (n, T) -> 3 x (T,).
+    """Compute mean, sample standard deviation and number of the known (not NaN) values of each column.
 
-    The mean is NaN where there are no values, the deviation where there are fewer than two.
+    Args:
+        values: (n, T).
+
+    Returns:
+        Three arrays (T,). The mean is NaN where nothing is known, the deviation where fewer than two values are known.
     """
     known = ~np.isnan(values)
     count = known.sum(0)
@@ -62,9 +67,9 @@ def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Replace each value by the mean of the finite ones among its `width` neighbours, (n, T) -> (n, T).
+    """Replace each value by the mean of the known ones among its `width` neighbours, (n, T) -> (n, T).
 
-    The window is centred and shorter at the ends; the mean is NaN where it holds no finite value.
+    The window is centred and shorter at the ends; the result is NaN where the window holds no known value.
     """
     known = np.isfinite(values)
     kernel = np.ones(min(width, values.shape[1]))
@@ -74,6 +79,6 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def tidy(axis: Axes) -> None:
-    """Hide the spines that carry no numbers, and draw a faint grid."""
+    """Hide the axes that carry no numbers, and draw a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""Estimates and steps made by hand, for tests of the parts that are fed with them."""
+"""Estimates and steps made by hand, for tests of the parts that read them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from zo_gym.base import Estimate, Iterate, Step
 
 
 def estimate_of(g: Tensor) -> Estimate:
-    """An estimate that is g (B, d), as if its slope along itself had been measured."""
-    return Estimate(g, g[:, :1], g.square().sum(1))
+    """Return an estimate that is g (B, d), as if its slope along itself had been measured."""
+    return Estimate(gradient=g, slopes=g[:, :1], gain=g.square().sum(1))
 
 
 def step_of(g: Tensor, move: Tensor, change: Tensor | None = None) -> Step:
-    """A step with the estimate g that made this move (B, d), by which f changed so much (B,)."""
-    lost = (g * move).sum(1) if change is None else change
-    at = Iterate(move, lost, move, lost, ())
-    return Step(at, estimate_of(g), torch.nn.functional.normalize(g).unsqueeze(1), g, move, lost, None, None, None)
+    """Return a step from 0 with the estimate g that made this move (B, d), by which f changed so much (B,)."""
+    change = (g * move).sum(1) if change is None else change
+    return Step(
+        iterate=Iterate(x=move, fx=change, best_x=move, best_f=change, rule_state=()),
+        estimate=estimate_of(g),
+        directions=torch.nn.functional.normalize(g).unsqueeze(1),
+        black_box_gradient=g,
+        proposed_step=move,
+        change=change,
+    )

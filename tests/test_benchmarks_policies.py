@@ -160,18 +160,18 @@ def test_the_comparison_follows_a_policy_of_a_family_as_those_that_ship_are(monk
     seeds = [11, 12, 13]
     found = {c.name: c for c in compare(policy, settings, seeds)}
     assert list(found) == [
-        "trained policy + belief",
-        "untrained + belief (control)",
+        "trained policy + gp",
+        "untrained + gp (control)",
         "trained policy alone",
         "random, diminishing (control)",
-        "ZO-SGD, known part, tuned eta 0.0156",
+        "ZO-SGD, composite exact, tuned eta 0.0156",
         "ZO-SGD, tuned eta 0.0156",
     ]
     for c in found.values():
         assert c.best.shape[0] == len(seeds)
         assert (c.spent <= 42).all()
         np.testing.assert_allclose(c.best[:, 0], found["trained policy alone"].best[:, 0], rtol=1e-6)
-    followed = found["trained policy + belief"]
+    followed = found["trained policy + gp"]
     assert (followed.spent == 42).sum() >= 1  # the first steps cost one query each
     for row, seed in enumerate(seeds):
         env = ZOSamplingEnv(**held_out(settings))
@@ -192,7 +192,7 @@ def test_unknown_policies_and_other_problems_are_refused() -> None:
         minimize("digits_attack[0]", method="pretrained:digit-attack", budget=50)
     with pytest.raises(ValueError, match="is for d = 64, and the problem has d = 30"):
         minimize("breast_cancer", method="pretrained:digits-attack", budget=50)
-    with pytest.raises(ValueError, match="must be told the context"):
+    with pytest.raises(ValueError, match="observes the context"):
         minimize(lambda x: float((x**2).sum()), torch.zeros(64), method="pretrained:digits-attack", budget=50)
 
 

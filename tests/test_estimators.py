@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Objective
+from zo_gym.base import Estimate
 from zo_gym.directions import cosine, orthonormalise
 from zo_gym.estimators import ESTIMATORS, central, coordinate, forward, span
+from zo_gym.problem import Objective
 
 B, D, Q = 3, 6, 4
 ROUNDING = 1e-9

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from zo_gym.base import Family, Problem
 from zo_gym.estimators import forward
+from zo_gym.meta.differentiable_run import Ground, Thread, advance, cut, slope_at, start
+from zo_gym.meta.rnn import CoordinateLSTM, load_optimizer, no_memory
 from zo_gym.meta.train import EpochReport, MetaTraining, main, meta_train
 from zo_gym.methods import Method
 from zo_gym.oracle import Oracle
 from zo_gym.problems import FAMILIES, make_problem
 from zo_gym.rng import make_generator
-from zo_gym.meta.rnn import CoordinateLSTM, load_optimizer, no_memory
 from zo_gym.samplers import gaussian, query_rnn
-from zo_gym.meta.differentiable_run import Ground, Thread, advance, cut, slope_at, start
 from zo_gym.updates import update_rnn
 
 D, Q, MU = 4, 3, 0.01

@@ -26,7 +26,9 @@ def there(*shape: int) -> Tensor:
 
 def sparse(device: str) -> Tensor:
     """The unit matrix of 3 in CSR."""
-    return torch.sparse_csr_tensor(torch.arange(4), torch.arange(3), torch.ones(3), (3, 3), device=device)
+    return torch.sparse_csr_tensor(
+        torch.arange(4), torch.arange(3), torch.ones(3), (3, 3), device=device, check_invariants=True
+    )
 
 
 REFUSED: dict[str, Callable[[], Any]] = {

@@ -15,10 +15,6 @@ from steps import estimate_of, step_of
 from torch import Tensor
 
 from zo_gym.base import Generators
-from zo_gym.methods import build
-from zo_gym.minimize import minimize
-from zo_gym.optimizer import Optimizer
-from zo_gym.rng import make_generator
 from zo_gym.meta.rnn import (
     HIDDEN,
     CoordinateLSTM,
@@ -28,6 +24,10 @@ from zo_gym.meta.rnn import (
     no_memory,
     save_optimizer,
 )
+from zo_gym.methods import build
+from zo_gym.minimize import minimize
+from zo_gym.optimizer import Optimizer
+from zo_gym.rng import make_generator
 from zo_gym.samplers import gaussian, query_rnn
 from zo_gym.samplers.query_rnn import QueryState
 from zo_gym.updates import update_rnn

@@ -10,13 +10,15 @@ import torch
 from steps import step_of
 from torch import Tensor
 
-from zo_gym.base import Generators, Problem, Sampler, State
+from zo_gym import single_problem
+from zo_gym.base import Method, Sampler, State
 from zo_gym.estimators import span
 from zo_gym.oracle import Oracle
+from zo_gym.problem import Generators
 from zo_gym.rng import make_generator
+from zo_gym.samplers import SAMPLERS, guided_es, history, true_gradient
+from zo_gym.step import observe, sample, start, step
 from zo_gym.tree import leaves, take
-from zo_gym.samplers import SAMPLERS, guided, history, true_gradient
-from zo_gym.step import begin, step
 from zo_gym.updates import sgd
 
 D = 5
@@ -32,7 +34,7 @@ def generators(*seeds: int) -> Generators:
 
 
 def with_history(sampler: Sampler, x: Tensor, *gradients: Tensor) -> State:
-    """The state after steps with these estimates."""
+    """Return the state after steps with these estimates."""
     state = sampler.init(x)
     for g in gradients:
         state = sampler.observe(state, step_of(g, -0.1 * g))
@@ -40,14 +42,14 @@ def with_history(sampler: Sampler, x: Tensor, *gradients: Tensor) -> State:
 
 
 def draw_independently(sampler: Sampler, *gradients: Tensor) -> Tensor:
-    """N directions (N, d), each from a row of its own with this history; the rows take turns at one generator."""
+    """Draw N directions (N, d), each from a row of its own with this history; the rows take turns at one generator."""
     x = torch.zeros(N, D, dtype=torch.float64)
     state = with_history(sampler, x, *(g.expand(N, D) for g in gradients))
     return sampler.sample(state, x, 1, [make_generator(11)] * N)[0][:, 0]
 
 
 def assert_second_moment(u: Tensor, expected: Tensor) -> None:
-    """Each entry of mean u u^T within 5 standard errors (p < 1e-6 each); rounding only where u_i u_j is constant."""
+    """Check each entry of mean u u^T to 5 standard errors (p < 1e-6 each); to rounding where u_i u_j is constant."""
     products = u[:, :, None] * u[:, None, :]  # (N, d, d)
     error = products.std(dim=0) / math.sqrt(len(u))
     assert bool(((products.mean(0) - expected).abs() <= 5 * error + 1e-12).all())
@@ -58,7 +60,7 @@ def assert_second_moment(u: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_second_moment_is_the_identity(name: str) -> None:
-    """E[u u^T] = I, for a sampler with a memory at its start, where it knows nothing."""
+    """E[u u^T] = I, for a sampler with a memory at its start, where it has observed nothing."""
     assert_second_moment(draw_independently(SAMPLERS[name]()), torch.eye(D, dtype=torch.float64))
 
 
@@ -163,11 +165,11 @@ def test_no_axis_comes_twice_before_every_axis_has_come_once(q: int) -> None:
     assert u.max().item() == math.sqrt(D)
 
 
-# Guided
+# Guided ES
 
 
 @pytest.mark.parametrize(("alpha", "k"), [(0.5, 2), (0.1, 1), (1.0, 2)])
-def test_guided_covariance_given_its_surrogates(alpha: float, k: int) -> None:
+def test_guided_es_covariance_given_its_surrogates(alpha: float, k: int) -> None:
     """alpha I + (1 - alpha) d/k U U^T (eq. 3, scaled to trace d), U an orthonormal basis of the last k estimates.
 
     U is found here by an SVD; the noise of 1e-6 in the sampler's basis turns it by ~ 1e-6, far below 1 / sqrt(N).
@@ -175,33 +177,33 @@ def test_guided_covariance_given_its_surrogates(alpha: float, k: int) -> None:
     forgotten, *last = (randn(1, D, seed=s) for s in range(k + 1))
     u_svd = torch.linalg.svd(torch.cat(last))[2][:k]  # (k, d)
     expected = alpha * torch.eye(D, dtype=torch.float64) + (1 - alpha) * D / k * u_svd.mT @ u_svd
-    assert_second_moment(draw_independently(guided(alpha, k), forgotten, *last), expected)
+    assert_second_moment(draw_independently(guided_es(alpha, k), forgotten, *last), expected)
 
 
-def test_guided_fills_the_basis_where_surrogates_are_collinear() -> None:
+def test_guided_es_fills_the_basis_where_surrogates_are_collinear() -> None:
     """With g observed twice, k = 2: alpha I + (1 - alpha) d/2 (v v^T + (I - v v^T) / (d - 1)), v = g / |g|."""
     g = randn(1, D, seed=1)
     v = g / g.norm()
     identity = torch.eye(D, dtype=torch.float64)
     along = v.mT @ v
     expected = 0.5 * identity + 0.5 * D / 2 * (along + (identity - along) / (D - 1))
-    assert_second_moment(draw_independently(guided(0.5, 2), g, -3 * g), expected)
+    assert_second_moment(draw_independently(guided_es(0.5, 2), g, -3 * g), expected)
 
 
-def test_guided_scale_of_the_surrogates_does_not_matter() -> None:
-    sampler, x, g = guided(0.5, 1), torch.zeros(1, D, dtype=torch.float64), randn(1, D, seed=1)
+def test_guided_es_scale_of_the_surrogates_does_not_matter() -> None:
+    sampler, x, g = guided_es(0.5, 1), torch.zeros(1, D, dtype=torch.float64), randn(1, D, seed=1)
     small, large = (sampler.sample(with_history(sampler, x, c * g), x, 3, generators(0))[0] for c in (1e-150, 1e150))
     torch.testing.assert_close(small, large)
 
 
-def test_guided_remembers_no_more_surrogates_than_dimensions() -> None:
-    sampler, x = guided(num_surrogates=9), torch.zeros(1, 2, dtype=torch.float64)
+def test_guided_es_stores_no_more_surrogates_than_dimensions() -> None:
+    sampler, x = guided_es(num_surrogates=9), torch.zeros(1, 2, dtype=torch.float64)
     assert sampler.init(x).shape == (1, 2, 2)
     assert sampler.sample(sampler.init(x), x, 3, generators(0))[0].shape == (1, 3, 2)
 
 
-def test_guided_row_with_an_odd_number_of_surrogates_does_not_depend_on_its_companions() -> None:
-    sampler, b, d = guided(num_surrogates=3), 5, 17
+def test_guided_es_row_with_an_odd_number_of_surrogates_does_not_depend_on_its_companions() -> None:
+    sampler, b, d = guided_es(num_surrogates=3), 5, 17
     x = randn(b, d)
     state = with_history(sampler, x, *(randn(b, d, seed=s) for s in (1, 2, 3)))
     together, _ = sampler.sample(state, x, 2, generators(*range(b)))
@@ -210,20 +212,20 @@ def test_guided_row_with_an_odd_number_of_surrogates_does_not_depend_on_its_comp
 
 
 @pytest.mark.parametrize("alpha", [0.0, -0.1, 1.1, math.nan])
-def test_guided_rejects_alpha_out_of_range(alpha: float) -> None:
+def test_guided_es_rejects_alpha_out_of_range(alpha: float) -> None:
     with pytest.raises(ValueError, match=r"alpha must be in \(0, 1\], got"):
-        guided(alpha)
+        guided_es(alpha)
 
 
-def test_guided_rejects_no_surrogates() -> None:
+def test_guided_es_rejects_no_surrogates() -> None:
     with pytest.raises(ValueError, match="num_surrogates must be >= 1, got 0"):
-        guided(num_surrogates=0)
+        guided_es(num_surrogates=0)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_guided_estimate_and_move_takes_the_newest_of_both(k: int) -> None:
+def test_guided_es_estimate_and_move_takes_the_newest_of_both(k: int) -> None:
     """The surrogates are the first k of: last g, last move, the g before. Covariance as above, U by an SVD."""
-    sampler, d = guided(0.5, k, surrogates="estimate-and-move"), D
+    sampler, d = guided_es(0.5, k, surrogates="estimate-and-move"), D
     old_g, old_move, g, move = (randn(1, d, seed=s) for s in (1, 2, 3, 4))
     x = torch.zeros(N, d, dtype=torch.float64)
     state = sampler.init(x)
@@ -234,9 +236,9 @@ def test_guided_estimate_and_move_takes_the_newest_of_both(k: int) -> None:
     assert_second_moment(u, 0.5 * torch.eye(d, dtype=torch.float64) + 0.5 * d / k * u_svd.mT @ u_svd)
 
 
-def test_guided_rejects_surrogates_it_does_not_know() -> None:
+def test_guided_es_rejects_unknown_surrogates() -> None:
     with pytest.raises(ValueError, match=r"Unknown surrogates 'moves'\. "):
-        guided(surrogates="moves")  # type: ignore[arg-type]
+        guided_es(surrogates="moves")  # type: ignore[arg-type]
 
 
 # History
@@ -251,7 +253,7 @@ def test_history_tries_the_last_estimate_first_and_random_directions_after_it() 
     assert torch.equal(u[:, 1:], fresh[:, 1:])
 
 
-def test_history_is_random_while_a_row_knows_nothing() -> None:
+def test_history_is_random_while_a_row_has_no_estimate() -> None:
     """At the start, and after an estimate of 0; the row beside it is not."""
     sampler, x = history(), torch.zeros(2, D, dtype=torch.float64)
     g = torch.stack([torch.zeros(D, dtype=torch.float64), torch.ones(D, dtype=torch.float64)])
@@ -269,21 +271,20 @@ def test_history_with_one_direction_is_not_confined_to_a_line() -> None:
 
 
 def test_history_with_span_accumulates_a_constant_gradient() -> None:
-    """f linear, q = 2: each step keeps the part of grad f it knows and adds a random direction's worth of the rest.
+    """f linear, q = 2: each step keeps the part of grad f that it has and adds a random direction's worth of the rest.
 
-    So |g| never falls, and the unknown |grad f|^2 - |g|^2 shrinks by 1 - 1 / (d - 1) a step on average: by 8e-8 in 70
+    So |g| never falls, and the missing |grad f|^2 - |g|^2 shrinks by 1 - 1 / (d - 1) a step on average: by 8e-8 in 70
     steps at d = 5 + 1 = 6, where 1e-3 is asked for.
     """
     d = 6
     slope, x = randn(1, d, seed=5), randn(1, d, seed=6)
-    oracle = Oracle(Problem("linear", d, lambda points: (points * slope).sum(1), lambda g: x[0]))
-    sampler, rule, generator = history(), sgd(0.1), make_generator(0)
-    iterate, state, lengths = begin(x, oracle(x[:, None])[:, 0], rule), sampler.init(x), []
+    oracle = Oracle(single_problem("linear", d, lambda points: (points * slope).sum(1), lambda g: x[0]))
+    method, generator = Method(history(), span, sgd(0.1), 2), make_generator(0)
+    state, lengths = start(method, x, oracle(x[:, None])[:, 0]), []
     for _ in range(70):
-        u, state = sampler.sample(state, iterate.x, 2, [generator])
-        done = step(oracle, iterate, u, span, rule, 0.01)
-        state = sampler.observe(state, done)
-        iterate = done.iterate
+        u, state = sample(method, state, [generator])
+        done = step(oracle, method, state, u, 0.01)
+        state = observe(method, state, done)
         lengths.append(done.estimate.gradient.norm().item())
     assert bool((np.diff(lengths) > -1e-9).all())  # rounding of slopes at mu = 0.01
     torch.testing.assert_close(done.estimate.gradient, slope, rtol=0, atol=math.sqrt(1e-3) * slope.norm().item())
@@ -304,10 +305,10 @@ def test_true_gradient_is_a_unit_vector_with_random_ones_behind_it() -> None:
 def test_true_gradient_with_span_is_gradient_descent() -> None:
     """To the difference's bias: on f = |x|^2 the slope along a unit vector is high by mu."""
     x, eta, mu = randn(1, D), 0.1, 1e-3
-    oracle = Oracle(Problem("sphere", D, lambda points: points.square().sum(1), lambda g: x[0]))
-    sampler, rule = true_gradient(lambda points: 2 * points), sgd(eta)
-    u, _ = sampler.sample(sampler.init(x), x, 1, generators(0))
-    done = step(oracle, begin(x, x.square().sum(1), rule), u, span, rule, mu)
+    oracle = Oracle(single_problem("sphere", D, lambda points: points.square().sum(1), lambda g: x[0]))
+    method = Method(true_gradient(lambda points: 2 * points), span, sgd(eta), 1)
+    u, state = sample(method, start(method, x, x.square().sum(1)), generators(0))
+    done = step(oracle, method, state, u, mu)
     torch.testing.assert_close(done.iterate.x, x - eta * (2 * x + mu * u[:, 0]))
     assert oracle.queries.tolist() == [2]
 

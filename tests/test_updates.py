@@ -10,7 +10,8 @@ import torch
 from steps import estimate_of
 from torch import Tensor
 
-from zo_gym.base import Estimate, Objective, State, UpdateRule
+from zo_gym.base import Estimate, State, UpdateRule
+from zo_gym.problem import Objective
 from zo_gym.tree import leaves, put, take
 from zo_gym.updates import (
     RULES,
@@ -29,7 +30,7 @@ from zo_gym.updates import (
 
 B, D = 3, 4
 ETA = 0.1
-LEARNED = {"update_rnn"}
+LEARNED = {"update-rnn"}
 """Without trained weights they move, but not downhill; tests/test_meta_train.py trains some."""
 
 
@@ -42,12 +43,12 @@ def tensor(*values: float) -> Tensor:
 
 
 def propose(rule: UpdateRule, state: State, x: Tensor, g: Tensor) -> tuple[Tensor, State]:
-    """What the rule makes of g, at f(x) = 1."""
+    """Return what the rule proposes for g, at f(x) = 1."""
     return rule.propose(state, x, torch.ones_like(x[:, 0]), estimate_of(g))
 
 
 def moves(rule: UpdateRule, x: Tensor, gradients: Tensor) -> Tensor:
-    """Iterates after each of the gradients (steps, B, d)."""
+    """Return the iterates after each of the gradients (steps, B, d)."""
     state, path = rule.init(x), []
     for g in gradients:
         x, state = propose(rule, state, x, g)
@@ -56,14 +57,14 @@ def moves(rule: UpdateRule, x: Tensor, gradients: Tensor) -> Tensor:
 
 
 def descend(rule: UpdateRule, fun: Objective, gradient: Objective, x: Tensor, steps: int) -> Tensor:
-    """f after that many steps along the true gradient, with accept or reject where the rule has it."""
+    """Return f after that many steps along the true gradient, with accept or reject where the rule has it."""
     state = rule.init(x)
     for _ in range(steps):
         g = gradient(x)
         x_new, state = rule.propose(state, x, fun(x), estimate_of(g))
         if rule.judge is not None:
-            kept, state = rule.judge(state, fun(x), fun(x_new), estimate_of(g))
-            x_new = torch.where(kept[:, None], x_new, x)
+            accepted, state = rule.judge(state, fun(x), fun(x_new), estimate_of(g))
+            x_new = torch.where(accepted[:, None], x_new, x)
         x = x_new
     return fun(x)
 
@@ -238,8 +239,8 @@ def test_adaptive_accepts_and_rejects_by_its_truth_table() -> None:
     #             actual:  -0.5   0.0   0.3   0.5  2.0
     fx, gain = torch.full((5,), 10.0, dtype=torch.float64), torch.full((5,), 2.0, dtype=torch.float64)
     assert rule.judge is not None
-    kept, eta = rule.judge(rule.init(x), fx, f_new, Estimate(x, x, gain))
-    assert kept.tolist() == [False, False, True, True, True]
+    accepted, eta = rule.judge(rule.init(x), fx, f_new, Estimate(x, x, gain))
+    assert accepted.tolist() == [False, False, True, True, True]
     factors = torch.tensor([0.5, 0.5, 0.9, 1.15, 1.15], dtype=torch.float64)
     torch.testing.assert_close(eta, 0.5 * factors[:, None])
 
@@ -271,24 +272,24 @@ def bowl(y: Tensor) -> Tensor:
     return CURVATURE * (y - 1)
 
 
-def walked(x: Tensor, radius: float) -> tuple[Tensor, State]:
-    """Where a trust region of this radius goes from x in the bowl, which its sampler knows."""
+def propose_in_bowl(x: Tensor, radius: float) -> tuple[Tensor, State]:
+    """Return where a trust region of this radius goes from x in the bowl, which its gradient model predicts exactly."""
     rule = trust_region(radius)
-    return rule.propose(rule.init(x), x, x[:, 0], estimate_of(bowl(x))._replace(field=bowl))
+    return rule.propose(rule.init(x), x, x[:, 0], estimate_of(bowl(x))._replace(gradient_at=bowl))
 
 
-def test_a_walk_ends_at_the_minimiser_of_what_is_believed() -> None:
+def test_a_trust_region_step_ends_at_the_minimiser_of_the_model() -> None:
     x = randn(B, D)
-    x_new, region = walked(x, 10.0)
+    x_new, region = propose_in_bowl(x, 10.0)
     torch.testing.assert_close(x_new, torch.ones_like(x), rtol=0, atol=0.02)
     torch.testing.assert_close(region.predicted, (CURVATURE * (x - 1).square()).sum(1) / 2, rtol=1e-3, atol=0)
     torch.testing.assert_close(region.length, (x_new - x).norm(dim=1))
 
 
-def test_a_walk_stays_within_the_radius_and_uses_it() -> None:
+def test_a_trust_region_step_stays_within_the_radius_and_uses_it() -> None:
     """The decrease within the ball is at least that of a step to its border along the gradient's own valley."""
     x = 3 + randn(B, D)
-    x_new, region = walked(x, 0.25)
+    x_new, region = propose_in_bowl(x, 0.25)
     assert (x_new - x).norm(dim=1) == pytest.approx(0.25)
     steepest = x - 0.25 * bowl(x) / bowl(x).norm(dim=1, keepdim=True)
     values = [(CURVATURE * (y - 1).square()).sum(1) / 2 for y in (x, x_new, steepest)]
@@ -297,7 +298,8 @@ def test_a_walk_stays_within_the_radius_and_uses_it() -> None:
 
 
 def test_the_radius_follows_how_well_the_decrease_was_predicted() -> None:
-    """Linear without a field: radius .5 along a slope of 2 predicts 1; f(x) = 10. The last row moved too little."""
+    """Without predictions elsewhere the model is linear: radius .5 along a slope of 2 predicts 1; f(x) = 10. The last row
+    moved too little."""
     rule, x = trust_region(0.5), torch.zeros(5, 2, dtype=torch.float64)
     g = torch.tensor([[2.0, 0.0]] * 5, dtype=torch.float64)
     fx = torch.full((5,), 10.0, dtype=torch.float64)
@@ -306,8 +308,8 @@ def test_the_radius_follows_how_well_the_decrease_was_predicted() -> None:
     region = region._replace(length=region.length * torch.tensor([1, 1, 1, 1, 0.7], dtype=torch.float64))
     f_new = torch.tensor([10.5, 9.9, 9.5, 9.3, 9.3], dtype=torch.float64)
     assert rule.judge is not None
-    kept, region = rule.judge(region, fx, f_new, estimate_of(g))
-    assert kept.tolist() == [False, True, True, True, True]
+    accepted, region = rule.judge(region, fx, f_new, estimate_of(g))
+    assert accepted.tolist() == [False, True, True, True, True]
     assert region.radius.flatten().tolist() == [0.25, 0.25, 0.5, 0.8, 0.5]
 
 
@@ -337,24 +339,24 @@ def test_diminishing_steps_have_a_length_that_only_their_number_decides() -> Non
     assert lengths[-1].item() == pytest.approx(2 / 2**0.6)
 
 
-def test_conditional_steps_go_to_the_vertex_and_no_farther_then_as_diminishing_ones() -> None:
-    """Vertex (3, 4): from 0, 1.5 * 2 of the 5 on the first of 100 steps; from (3, 3.5), all of the way."""
-    rule, x, vertex = conditional(2.0), tensor(0, 0), tensor(3, 4)
+def test_conditional_steps_go_to_the_minimiser_and_no_farther_then_as_diminishing_ones() -> None:
+    """Minimiser (3, 4): from 0, 1.5 * 2 of the 5 on the first of 100 steps; from (3, 3.5), all of the way."""
+    rule, x, target = conditional(2.0), tensor(0, 0), tensor(3, 4)
     lifted: list[float] = []
 
     def find(beyond: Tensor) -> Tensor:
         lifted.append(beyond.item())
-        return vertex
+        return target
 
-    estimate = estimate_of(tensor(5, 0))._replace(vertex=find)
+    estimate = estimate_of(tensor(5, 0))._replace(minimise_model=find)
     state = rule.init(x)
     first, later = rule.propose(state, x, tensor(1)[0], estimate)
     torch.testing.assert_close(first, 3 * tensor(0.6, 0.8))
     assert lifted == [pytest.approx(0.2 * 3 * 5)]
     near, _ = rule.propose(state, tensor(3, 3.5), tensor(1)[0], estimate)
-    torch.testing.assert_close(near, vertex)
-    there, _ = rule.propose(state, vertex, tensor(1)[0], estimate)
-    torch.testing.assert_close(there, vertex)
+    torch.testing.assert_close(near, target)
+    there, _ = rule.propose(state, target, tensor(1)[0], estimate)
+    torch.testing.assert_close(there, target)
     for _ in range(99):
         moved, later = rule.propose(later, x, tensor(1)[0], estimate)
     assert moved[0, 1] > 0
@@ -362,19 +364,19 @@ def test_conditional_steps_go_to_the_vertex_and_no_farther_then_as_diminishing_o
     torch.testing.assert_close(last, -2 / 11**0.6 * tensor(1, 0))
 
 
-def test_conditional_steps_without_a_known_part_are_diminishing_ones() -> None:
+def test_conditional_steps_without_a_composite_term_are_diminishing_ones() -> None:
     gradients = randn(5, 1, 2)
     ends = [moves(rule(0.7), tensor(1, 2), gradients) for rule in (conditional, diminishing)]
     assert torch.equal(*ends)
 
 
-def test_sharpened_conditional_steps_keep_their_vertex() -> None:
-    rule, vertex = sharpened(conditional(1.0), 2.0), tensor(0.2, 0.3)
+def test_sharpened_conditional_steps_keep_their_minimiser() -> None:
+    rule, target = sharpened(conditional(1.0), 2.0), tensor(0.2, 0.3)
     x = tensor(0, 0)
     moved, _ = rule.propose(
-        rule.init(x), x, tensor(1)[0], estimate_of(tensor(1, 5))._replace(vertex=lambda beyond: vertex)
+        rule.init(x), x, tensor(1)[0], estimate_of(tensor(1, 5))._replace(minimise_model=lambda beyond: target)
     )
-    torch.testing.assert_close(moved, vertex)
+    torch.testing.assert_close(moved, target)
 
 
 def test_diminishing_steps_settle_on_a_kink() -> None:

@@ -91,7 +91,7 @@ class Optimizer:
     @property
     def nit(self) -> int:
         """Return the number of finished steps."""
-        return max(0, len(self._history) - 1)
+        return max(0, self._history.nit)
 
     @property
     def started(self) -> bool:

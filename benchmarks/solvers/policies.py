@@ -29,8 +29,7 @@ from benchmarks.solvers.policy_training import TRAININGS, train_policies
 from benchmarks.solvers.zeroth_order import method_run, run_built
 from zo_gym.base import Method, UpdateRule
 from zo_gym.estimators import span
-from zo_gym.gradient_models import gp
-from zo_gym.gradient_models.guided_gp import GradientGuess
+from zo_gym.gradient_models import GPSettings, GradientGuess, gp
 from zo_gym.updates import adaptive, diminishing, polyak, sharpened
 
 GP_RANK = 64
@@ -76,7 +75,7 @@ def _gp_alone(label: str, *, composite: bool = False) -> Solver:
     """Return the Gaussian process without any guess, with the steps of a policy: it shows what memory is worth."""
 
     def run(setup: Setup) -> Any:
-        return run_built(setup, Method(None, span, steps(), 1, model=gp(GP_RANK)), composite=composite)
+        return run_built(setup, Method(None, span, steps(), 1, model=gp(GPSettings(rank=GP_RANK))), composite=composite)
 
     return Solver(label, "control", run)
 
@@ -123,7 +122,7 @@ SOLVERS: dict[str, Solver] = {
     "template": guessing("class mean of true gradients", template),
     "negated": guessing("policy negated", negated),
     "no-inference": followed_otherwise(
-        "f as a whole, no penalty estimated", following(composite=False, infer_penalty=False), composite=False
+        "f as a whole, no penalty estimated", following(composite=False, estimate_penalty=False), composite=False
     ),
     "untrained-plain": guessing("untrained network, f as a whole, penalty estimated", untrained, composite=False),
     "negated-plain": guessing("policy negated, f as a whole, penalty estimated", negated, composite=False),

@@ -1,9 +1,9 @@
-"""A penalty c |x - x0|_1 on the way from the start x0, c >= 0 unknown: what a run's own values tell of it.
+"""An estimate of a penalty c |x - x0|_1 on the distance from the start x0, from a run's own values; c >= 0 is unknown.
 
-Attacks, and whatever else is to change little, have such a part. Where f = u(x) + c |x - x0|_1 with u >= 0 in the box
-[0, 1]^d, slopes along moves tell c beside what they tell of grad u. Values tell more: c is at most f / |x - x0|_1
-anywhere, and is just that where u is 0, as a hinge is once an attack succeeds. There f changes by c for each unit of
-distance and by nothing else, so that the rate along a move is f / |x - x0|_1 at its end.
+Attacks, and other objectives that want x to change little, have such a part. Where f = u(x) + c |x - x0|_1 with u >= 0
+in the box [0, 1]^d, slopes along moves determine c together with grad u. Values determine more: c is at most
+f / |x - x0|_1 everywhere, and equals it where u is 0, as a hinge is once an attack succeeds. There f changes by c for
+each unit of distance and by nothing else, so that the rate along a move is f / |x - x0|_1 at its end.
 """
 
 from __future__ import annotations
@@ -17,72 +17,75 @@ from torch import Tensor
 from zo_gym.composite import l1_box
 from zo_gym.composite.term import RowTerm
 
-CLOSE = 0.01
-"""Rates that differ by less than this share are the same; u that is lower than this share of the penalty is 0."""
+TOLERANCE = 0.01
+"""Two rates that differ by less than this share count as equal; u below this share of the penalty counts as 0."""
+LEAST_CHANGE = 1e-6
+"""The least change of the distance along a move that measures a rate, in units of the distance at its end."""
 
 
 class L1PenaltyEstimate(NamedTuple):
-    """What a row knows of the penalty."""
+    """The estimate of each row."""
 
     centre: Tensor
     """x0, (B, d)."""
-    said: Tensor
-    """By how much each remembered slope goes away from x0, in |x - x0|_1 per length, (B, r)."""
-    most: Tensor
-    """The least f / |x - x0|_1 so far, (B,)."""
+    rates: Tensor
+    """The change of |x - x0|_1 per unit of length along each stored slope, (B, r)."""
+    bound: Tensor
+    """The least f / |x - x0|_1 so far, an upper bound of c, (B,)."""
     exact: Tensor
-    """Has a move shown that c is that? (B,) bool."""
+    """Whether a move has shown that c equals the bound, (B,) bool."""
 
 
-def no_penalty(x: Tensor, size: int) -> L1PenaltyEstimate:
-    """At the start x (B, d), for rows that remember `size` slopes."""
-    most = x.new_full((len(x),), math.inf)
-    return L1PenaltyEstimate(x, x.new_zeros(len(x), size), most, torch.zeros_like(most, dtype=torch.bool))
+def no_estimate(x: Tensor, size: int) -> L1PenaltyEstimate:
+    """Return the estimate at the start x (B, d), for rows that store `size` slopes."""
+    bound = x.new_full((len(x),), math.inf)
+    return L1PenaltyEstimate(x, x.new_zeros(len(x), size), bound, torch.zeros_like(bound, dtype=torch.bool))
 
 
 def distance(penalty: L1PenaltyEstimate, x: Tensor) -> Tensor:
-    """|x - x0|_1 at x (B, d), as f sees it: inside the box, (B,)."""
+    """Compute |x - x0|_1 at x (B, d), clipped to the box as f sees it, (B,)."""
     return (x.clamp(0.0, 1.0) - penalty.centre).abs().sum(1)
 
 
-def weight(penalty: L1PenaltyEstimate, fitted: Tensor) -> Tensor:
-    """c (B,): what was shown, or else what fits the slopes, as far as that is possible."""
-    most = penalty.most.clamp_min(0.0)
-    return torch.where(penalty.exact, most, torch.minimum(fitted.clamp_min(0.0), most))
+def estimate_weight(penalty: L1PenaltyEstimate, fitted: Tensor) -> Tensor:
+    """Estimate c (B,): the bound where it is exact, else the weight fitted to the slopes, clipped to its bounds."""
+    bound = penalty.bound.clamp_min(0.0)
+    return torch.where(penalty.exact, bound, torch.minimum(fitted.clamp_min(0.0), bound))
 
 
-def moved(
+def update_estimate(
     penalty: L1PenaltyEstimate, start: Tensor, end: Tensor, change: Tensor, value: Tensor
 ) -> tuple[L1PenaltyEstimate, Tensor]:
-    """The penalty after a move was tried from start to end (B, d) that changed f by `change` to `value` (B,).
+    """Update the estimate after a move was tried from start to end (B, d), which changed f by `change` to `value` (B,).
 
-    And u at its end, (B,): infinite while c is not known exactly.
+    Returns:
+        The estimate, and u at the end of the move, (B,), which is infinite while c is not known exactly.
     """
     before, after = distance(penalty, start), distance(penalty, end)
     way, tiny = after - before, torch.finfo(value.dtype).tiny
     ratio = value / after.clamp_min(tiny)
-    rate = torch.where(way.abs() > 1e-6 * after, change / way, math.nan)  # NaN is like nothing
-    shown = (rate > 0) & ((rate - ratio).abs() <= CLOSE * rate) & (ratio <= (1 + CLOSE) * penalty.most)
-    exact = shown | (penalty.exact & (ratio >= (1 - CLOSE) * penalty.most))  # a lower one refutes it
-    penalty = penalty._replace(most=torch.minimum(penalty.most, ratio), exact=exact)
-    asked = penalty.most * after
-    level = torch.where(value - asked <= CLOSE * asked, 0.0, value - asked)
-    return penalty, torch.where(exact, level, math.inf)
+    rate = torch.where(way.abs() > LEAST_CHANGE * after, change / way, math.nan)  # NaN equals nothing
+    shown = (rate > 0) & ((rate - ratio).abs() <= TOLERANCE * rate) & (ratio <= (1 + TOLERANCE) * penalty.bound)
+    exact = shown | (penalty.exact & (ratio >= (1 - TOLERANCE) * penalty.bound))  # a lower one refutes it
+    penalty = penalty._replace(bound=torch.minimum(penalty.bound, ratio), exact=exact)
+    part = penalty.bound * after
+    rest = torch.where(value - part <= TOLERANCE * part, 0.0, value - part)
+    return penalty, torch.where(exact, rest, math.inf)
 
 
-def here(penalty: L1PenaltyEstimate, c: Tensor, believed: Tensor) -> RowTerm:
-    """The penalty with this weight c (B,) for a step; rows that do not believe in it, (B,) bool, know nothing."""
-    c, centre, held = c.unsqueeze(1), penalty.centre, believed.unsqueeze(1)
+def penalty_term(penalty: L1PenaltyEstimate, c: Tensor, in_use: Tensor) -> RowTerm:
+    """Return the penalty with weight c (B,) as a composite term; in rows that do not use it, (B,) bool, it is 0."""
+    c, centre, used = c.unsqueeze(1), penalty.centre, in_use.unsqueeze(1)
 
     def value(points: Tensor) -> Tensor:
-        return torch.where(held, c * (points.clamp(0.0, 1.0) - centre.unsqueeze(1)).abs().sum(2), 0.0)
+        return torch.where(used, c * (points.clamp(0.0, 1.0) - centre.unsqueeze(1)).abs().sum(2), 0.0)
 
-    def vertex(x: Tensor, part: Tensor, g: Tensor, more: Tensor) -> Tensor:
-        return torch.where(held, l1_box.minimise_model(x, part.clamp_min(0.0) + more, g, c, centre), math.nan)
+    def minimise_model(x: Tensor, part: Tensor, g: Tensor, lift: Tensor) -> Tensor:
+        return torch.where(used, l1_box.minimise_model(x, part.clamp_min(0.0) + lift, g, c, centre), math.nan)
 
     return RowTerm(
-        value,
-        lambda x, g: torch.where(held, l1_box.steepest(x, g, c, centre), g),
-        lambda x, target, g: torch.where(held, l1_box.project_step(x, target, g, c, centre), target),
-        vertex,
+        value=value,
+        subgradient=lambda x, g: torch.where(used, l1_box.steepest(x, g, c, centre), g),
+        project_step=lambda x, target, g: torch.where(used, l1_box.project_step(x, target, g, c, centre), target),
+        minimise_model=minimise_model,
     )

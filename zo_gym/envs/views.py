@@ -1,4 +1,4 @@
-"""What agents and loggers see of the MDP: observations, rewards, infos and the true cosine. Costs no queries."""
+"""Turns states of the MDP into observations, rewards, infos and the true cosine, at no query."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def true_cosine(spec: EnvSpec, oracle: Oracle, state: MDPState) -> Tensor | None
 
 
 def info(spec: EnvSpec, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> dict[str, np.ndarray]:
-    """Collect what a person or a logger wants to know, arrays with leading dimension B; `outcome` is None at reset."""
+    """Collect the infos, arrays with leading dimension B; `outcome` is None at reset."""
     report = {
         "queries": oracle.queries.copy(),
         "f": _host(state.iterate.fx),
@@ -58,6 +58,11 @@ def info(spec: EnvSpec, oracle: Oracle, state: MDPState, outcome: Outcome | None
     if outcome.cosine is not None:
         report["cosine"] = _host(outcome.cosine)
     return report
+
+
+def masked(report: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Add to each info the mask (B,) of the rows that it is about, as Gymnasium's vector environments do."""
+    return report | {f"_{name}": mask.copy() for name in report}
 
 
 def _host(values: Tensor) -> np.ndarray:
@@ -98,7 +103,7 @@ OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], np.ndarray]] = {
     "history": _see_history,
     "context": _see_context,
 }
-"""x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context; concatenated."""
+"""Concatenates x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context."""
 
 REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "decrease": lambda fx, f_new: fx - f_new,
@@ -106,4 +111,4 @@ REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "relative": lambda fx, f_new: (fx - f_new) / np.maximum(np.abs(fx), np.finfo(np.float64).tiny),
     "log": _log_decrease,
 }
-"""(f(x_k), f(x_{k+1})) -> reward. "paper" is the formula as printed: a maximiser of it makes f grow."""
+"""Computes the reward from f(x_k) and f(x_{k+1}). "paper" is the formula as printed: who maximises it makes f grow."""

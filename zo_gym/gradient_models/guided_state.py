@@ -1,179 +1,136 @@
-"""What a guided run carries: the remembered slopes, what the guess said of each, and how far it is to be trusted."""
+"""The state of a guided run: the stored slopes, what the guess predicts of each, and how good the guess has been."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, distance, weight
-from zo_gym.gradient_models.gaussian_process import Belief, relative_noise
-from zo_gym.gradient_models.slope_window import remember
-
-FADE, PRIOR = 0.97, 0.03
-"""Weight in kappa of a slope relative to the one after it, and of an average one that says kappa = 1."""
-NUGGET, BEND, LONG = 1e-3, 0.15, 1.0
-"""Variance in units of a of what a slope tells beside r in its middle: of every slope; and what is added for one that
-was measured over an interval of length LONG or more, since f bends; for shorter ones with the fourth power of that."""
-MEMORY = 0.9
-"""Weight of the past in running means of squared slopes."""
+from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, distance
+from zo_gym.gradient_models.gaussian_process import GaussianProcess, no_observations
+from zo_gym.gradient_models.slope_window import add_slope
 
 
-class Move(NamedTuple):
-    """What a step tried."""
+class Measurement(NamedTuple):
+    """The change of f measured along an interval."""
 
     start: Tensor
-    """(B, d)."""
-    trial: Tensor
-    """(B, d); 0: there was none."""
+    """The point where the interval begins, (B, d)."""
+    interval: Tensor
+    """The interval, (B, d)."""
     change: Tensor
-    """Of the part of f that the belief is about, (B,)."""
+    """The change of the black-box part of f along it, (B,)."""
     valid: Tensor
-    """Does that tell a slope? (B,) bool."""
-    kept: Tensor
-    """(B,) bool."""
+    """Whether that measures a slope, (B,) bool."""
 
 
-class Guided(NamedTuple):
-    """What a row carries."""
+class GuidedState(NamedTuple):
+    """The state of the model `guided_gp`; h is the guess, w_j a the prior variance of coordinate j of the residual."""
 
     instance: Tensor
-    """int64 (B,)."""
-    on: Tensor
-    """Is the guess in use? (B,) bool."""
-    belief: Belief
-    """Of r, in the coordinates sqrt(w) x."""
-    guesses: Tensor
-    """What h said of each remembered slope, (B, r)."""
-    roots: Tensor
+    """The instance that each row faces, int64 (B,)."""
+    in_use: Tensor
+    """Whether the guess is in use, (B,) bool."""
+    process: GaussianProcess
+    """The Gaussian process of the residual, in the coordinates sqrt(w) x."""
+    guessed_slopes: Tensor
+    """h along the axis of each stored slope, (B, r)."""
+    root_weights: Tensor
     """sqrt(w), (B, d)."""
     guess: Tensor
-    """h where it was asked last, (B, d)."""
-    asked: Tensor
-    """And where that was, (B, d); infinite before."""
+    """h where it was computed last, (B, d)."""
+    guessed_at: Tensor
+    """The point where that was, (B, d); infinite before."""
     mean: Tensor
-    """The belief about grad f at x, (B, d)."""
-    move: Move
-    """The last one, not remembered yet: what the guess says of it is known where it has led."""
-    level: Tensor
-    """The unknown part of f at x above the least that it can be, (B,); infinite where that is not known."""
-    along: Tensor
-    """Running means of squared slopes along moves, and of what the guess leaves of them unexplained, (B, 2)."""
-    random: Tensor
-    """Running mean of squared slopes along random directions, (B,)."""
-    debt: Tensor
-    """When it is 1, the next step probes, (B,)."""
-    stuck: Tensor
-    """Has the last step not moved? (B,) bool."""
+    """The predicted grad f at x, of its black-box part where there is a composite term, (B, d)."""
+    move: Measurement
+    """The last proposed step. It is stored as a slope one step later, when the guess at its end is known."""
+    accepted: Tensor
+    """Whether that step was kept, (B,) bool."""
+    gap: Tensor
+    """The black-box part of f at x minus its lower bound, (B,); infinite where no bound is known."""
+    move_squares: Tensor
+    """The running means of the squared slopes along moves, and of the squares left unexplained by h, (B, 2)."""
+    random_square: Tensor
+    """The running mean of the squared slopes along the most uncertain directions, (B,)."""
+    probing_credit: Tensor
+    """The probes due: the next step probes where this has reached 1, (B,)."""
+    stalled: Tensor
+    """Whether the last step did not move, (B,) bool."""
     clock: Tensor
-    """Steps since the gate moved, int64 (B,)."""
+    """The steps since the guess was last taken up or dropped, int64 (B,)."""
     penalty: L1PenaltyEstimate | None
-    """What is inferred of a penalty; None: nothing is."""
+    """The estimate of a penalty; None where none is estimated."""
 
 
-def mixed(mean: Tensor, slope: Tensor) -> Tensor:
-    """The running mean of squares that has heard of this one, too."""
-    return torch.where(mean == 0, slope.square(), MEMORY * mean + (1 - MEMORY) * slope.square())
+def begin(
+    x: Tensor,
+    instance: Tensor,
+    in_use: Tensor,
+    root_weights: Tensor,
+    gap: Tensor,
+    size: int,
+    penalty: L1PenaltyEstimate | None,
+) -> GuidedState:
+    """Return the state of rows at x (B, d) that can store `size` slopes and have stored none."""
+    zero, flat, yes = torch.zeros_like(x), x.new_zeros(len(x)), torch.ones_like(in_use)
+    return GuidedState(
+        instance=instance,
+        in_use=in_use,
+        process=no_observations(root_weights * x, size),
+        guessed_slopes=x.new_zeros(len(x), size),
+        root_weights=root_weights,
+        guess=zero,
+        guessed_at=torch.full_like(x, math.inf),
+        mean=zero,
+        move=Measurement(zero, zero, flat, in_use),
+        accepted=yes,
+        gap=gap,
+        move_squares=x.new_zeros(len(x), 2),
+        random_square=flat,
+        probing_credit=flat,
+        stalled=~yes,
+        clock=torch.zeros_like(instance),
+        penalty=penalty,
+    )
 
 
-def moved_on(state: Guided, guess: Tensor, x: Tensor) -> Guided:
-    """The state that knows what the last move told; guess: h in its middle, (B, d); x: where the run stands, (B, d)."""
-    move = state.move
-    length = torch.linalg.vector_norm(move.trial, dim=1)
-    valid = move.valid & (length > 0)
-    length = torch.where(valid, length, 1.0)
-    slope, said = move.change / length, (guess * move.trial).sum(1) / length
-    slope = slope - priced(state, move.start, move.trial) / length
-    missed = slope - factors(state)[0].squeeze(1) * said
-    along = mixed(state.along, torch.stack([slope, missed], dim=1))
-    counts = valid & state.on & state.belief.slopes.full.any(1)  # before the first slope kappa is anything
-    state = state._replace(along=torch.where(counts.unsqueeze(1), along, state.along))
-    return remembered(state, guess, move.start, move.trial, move.change, valid, x)
+def add_guided_slope(
+    state: GuidedState, guess: Tensor, measured: Measurement, end: Tensor | None = None
+) -> GuidedState:
+    """Store the slope along a move or probe, with what the guess and the penalty contribute to it.
 
-
-def remembered(
-    state: Guided,
-    guess: Tensor,
-    point: Tensor,
-    interval: Tensor,
-    change: Tensor,
-    valid: Tensor,
-    end: Tensor | None = None,
-) -> Guided:
-    """The state with one more slope: f changed by `change` (B,) over the interval (B, d) from the point (B, d).
-
-    `end` is where the run stands afterwards, (B, d); None: at the point.
+    Args:
+        state: The state.
+        guess: h on the way, (B, d).
+        measured: The move or probe; rows where it is not valid, or its interval 0, store nothing.
+        end: The current points afterwards, (B, d); None: where the interval begins.
     """
-    slopes, scaled = state.belief.slopes, state.roots * interval
+    window, scaled = state.process.window, state.root_weights * measured.interval
     length = torch.linalg.vector_norm(scaled, dim=1)
-    valid = valid & (length > 0)
-    said = (guess * interval).sum(1) / torch.where(valid, length, 1.0)
-    rows = torch.arange(len(point), device=point.device)
-    place = slopes.told % slopes.values.shape[1]
-    guesses = state.guesses.index_put((rows, place), torch.where(valid, said, state.guesses[rows, place]))
+    valid = measured.valid & (length > 0)
+    length = torch.where(valid, length, 1.0)
+    rows = torch.arange(len(scaled), device=scaled.device)
+    place = window.next_place
+
+    def replaced(old: Tensor, new: Tensor) -> Tensor:  # (B, r), (B,)
+        return old.index_put((rows, place), torch.where(valid, new, old[rows, place]))
+
     penalty = state.penalty
     if penalty is not None:
-        away = further(penalty, point, interval) / torch.where(valid, length, 1.0)
-        penalty = penalty._replace(
-            said=penalty.said.index_put((rows, place), torch.where(valid, away, penalty.said[rows, place]))
-        )
-    stands = None if end is None else state.roots * end
-    slopes = remember(slopes, scaled, change, valid, stands)
-    return state._replace(belief=state.belief._replace(slopes=slopes), guesses=guesses, penalty=penalty)
+        rate = distance_gained(penalty, measured.start, measured.interval) / length
+        penalty = penalty._replace(rates=replaced(penalty.rates, rate))
+    position = None if end is None else state.root_weights * end
+    window = add_slope(window, scaled, measured.change, valid, position)
+    return state._replace(
+        process=state.process._replace(window=window),
+        guessed_slopes=replaced(state.guessed_slopes, (guess * measured.interval).sum(1) / length),
+        penalty=penalty,
+    )
 
 
-def further(penalty: L1PenaltyEstimate, point: Tensor, interval: Tensor) -> Tensor:
-    """By how much an interval (B, d) that begins at the point (B, d) leads away from x0, in |x - x0|_1, (B,)."""
+def distance_gained(penalty: L1PenaltyEstimate, point: Tensor, interval: Tensor) -> Tensor:
+    """Compute by how much an interval (B, d) from a point (B, d) leads away from x0, in |x - x0|_1, (B,)."""
     return distance(penalty, point + interval) - distance(penalty, point)
-
-
-def priced(state: Guided, point: Tensor, interval: Tensor) -> Tensor:
-    """What the inferred penalty adds to f along an interval (B, d) that begins at the point (B, d), (B,)."""
-    if state.penalty is None:
-        return torch.zeros_like(point[:, 0])
-    return factors(state)[1].squeeze(1) * further(state.penalty, point, interval)
-
-
-def factors(state: Guided) -> tuple[Tensor, Tensor]:
-    """The factor kappa of h and the weight c of the penalty, (B, 1) each; 0 where there is none.
-
-    Least squares over the remembered slopes, recent ones first, and one that says kappa = 1 and one that says c = 0.
-    """
-    slopes, tiny = state.belief.slopes, torch.finfo(state.guesses.dtype).tiny
-    size = slopes.values.shape[1]
-    place = torch.arange(size, device=slopes.told.device)
-    age = (slopes.told.unsqueeze(1) - 1 - place) % size
-    fading = FADE ** place.to(state.guesses.dtype)  # a table: a power has other bits at the end of a batch than in it
-    recent = torch.where(slopes.full, fading[age], 0.0)
-    count = slopes.full.sum(1).clamp_min(1)
-    squares = state.guesses.square()
-    prior = PRIOR * squares.sum(1) / count
-    above = (recent * state.guesses * slopes.values).sum(1) + prior
-    below = (recent * squares).sum(1) + prior
-    c = torch.zeros_like(below)
-    if state.penalty is not None:
-        said = state.penalty.said
-        both = (recent * state.guesses * said).sum(1)
-        own = (recent * said.square()).sum(1) + PRIOR * said.square().sum(1) / count
-        told = (recent * said * slopes.values).sum(1)
-        determinant = below * own - both.square()
-        c = torch.where(determinant > tiny, (below * told - both * above) / determinant.clamp_min(tiny), 0.0)
-        c = torch.where(state.on, weight(state.penalty, c), 0.0)
-        above = above - c * both
-    kappa = torch.where(below > 0, above / below.clamp_min(tiny), 1.0)
-    return torch.where(state.on, kappa, 0.0).unsqueeze(1), c.unsqueeze(1)
-
-
-def residuals_of(state: Guided, kappa: Tensor, c: Tensor) -> Tensor:
-    """What the guess and the penalty with these factors (B, 1) leave of the remembered slopes, (B, r)."""
-    rest = state.belief.slopes.values - kappa * state.guesses
-    if state.penalty is not None:
-        rest = rest - c * state.penalty.said
-    return torch.where(state.belief.slopes.full, rest, 0.0)
-
-
-def noise_of(state: Guided, variance: float | None) -> Tensor:
-    """D / a, (B, r)."""
-    bend = BEND * (state.belief.slopes.lengths / LONG).square().square().clamp_max(1.0)
-    return relative_noise(state.belief, variance) + torch.where(state.on.unsqueeze(1), NUGGET + bend, 0.0)

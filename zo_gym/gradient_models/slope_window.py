@@ -1,4 +1,4 @@
-"""The last r slopes of a run, with what a stationary kernel asks of each pair of them."""
+"""The last r slopes of a run, with the inner products that a stationary kernel needs of each pair of them."""
 
 from __future__ import annotations
 
@@ -8,139 +8,184 @@ import torch
 from torch import Tensor
 
 
-class Slopes(NamedTuple):
-    """A ring of r signed slopes y_i = h_i . grad f(z_i); an empty place has length 0 and zeros everywhere."""
+class SlopeWindow(NamedTuple):
+    """A ring of r measured slopes y_i = h_i . grad f(z_i); an empty place has length 0 and zeros everywhere."""
 
     origin: Tensor
-    """Where the run began, (B, d). Points are kept relative to it: inner products of short vectors round less."""
+    """The start of the run, (B, d). Points are kept relative to it: inner products of short vectors round less."""
     points: Tensor
-    """z, (B, r, d): the middle of the interval that the slope was measured over."""
+    """z: the middle of the interval that each slope was measured over, (B, r, d)."""
     axes: Tensor
-    """h, unit vectors, (B, r, d)."""
+    """h: the unit vector along that interval, (B, r, d)."""
     values: Tensor
-    """y, (B, r)."""
+    """y: the measured slopes, (B, r)."""
     lengths: Tensor
-    """Of the intervals, (B, r)."""
-    norms: Tensor
+    """The lengths of the intervals, in units of x, (B, r)."""
+    point_squares: Tensor
     """|z_i|^2, (B, r)."""
-    heights: Tensor
+    axis_dot_point: Tensor
     """h_i . z_i, (B, r)."""
-    squares: Tensor
+    square_distances: Tensor
     """|z_i - z_j|^2, (B, r, r)."""
-    offsets: Tensor
+    axis_dot_offset: Tensor
     """h_i . (z_i - z_j), (B, r, r)."""
-    cosines: Tensor
+    axis_dot_axis: Tensor
     """h_i . h_j, (B, r, r)."""
-    told: Tensor
-    """Slopes remembered since the start, those included that are forgotten by now, int64 (B,)."""
-    at: Tensor
-    """Where the run stands, from the origin, (B, d); the last two are kept for that place."""
-    near: Tensor
-    """z_i . at, (B, r)."""
-    ahead: Tensor
-    """h_i . at, (B, r)."""
+    count: Tensor
+    """The number of slopes stored since the start, overwritten ones included, int64 (B,)."""
+    position: Tensor
+    """The point, relative to the origin, that the two last fields are computed for: the run's current x, (B, d)."""
+    point_dot_position: Tensor
+    """z_i . position, (B, r)."""
+    axis_dot_position: Tensor
+    """h_i . position, (B, r)."""
 
     @property
-    def full(self) -> Tensor:
-        """Which places hold a slope, (B, r) bool."""
+    def filled(self) -> Tensor:
+        """Return which places hold a slope, (B, r) bool."""
         return self.lengths > 0
 
+    @property
+    def next_place(self) -> Tensor:
+        """Return the place that the next slope is written to, int64 (B,)."""
+        return self.count % self.values.shape[1]
 
-def no_slopes(x: Tensor, size: int) -> Slopes:
-    """An empty ring of `size` places for rows that begin at x (B, d). Memory O(size (d + size)) per row."""
+
+def empty_window(x: Tensor, size: int) -> SlopeWindow:
+    """Return an empty ring of `size` places for rows that start at x (B, d). Memory O(size (d + size)) per row."""
     b, d = x.shape
-    flat, table = x.new_zeros(b, size), x.new_zeros(b, size, size)
-    count = torch.zeros(b, dtype=torch.int64, device=x.device)
-    places = x.new_zeros(b, size, d)
-    return Slopes(
-        x.clone(), places, places, flat, flat, flat, flat, table, table, table, count, torch.zeros_like(x), flat, flat
+    flat, table, places = x.new_zeros(b, size), x.new_zeros(b, size, size), x.new_zeros(b, size, d)
+    return SlopeWindow(
+        origin=x.clone(),
+        points=places,
+        axes=places,
+        values=flat,
+        lengths=flat,
+        point_squares=flat,
+        axis_dot_point=flat,
+        square_distances=table,
+        axis_dot_offset=table,
+        axis_dot_axis=table,
+        count=torch.zeros(b, dtype=torch.int64, device=x.device),
+        position=torch.zeros_like(x),
+        point_dot_position=flat,
+        axis_dot_position=flat,
     )
 
 
-def dots(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Inner products (B, r) of the rows of a matrix (B, r, d) with a vector (B, d)."""
+def row_products(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Return the inner products (B, r) of the rows of a matrix (B, r, d) with a vector (B, d)."""
     return (vector.unsqueeze(1) @ matrix.mT).squeeze(1)  # ten times as fast as matrix @ column
 
 
-def combined(weights: Tensor, matrix: Tensor) -> Tensor:
-    """The sum (B, d) of the rows of a matrix (B, r, d) with weights (B, r)."""
+def weighted_sum(weights: Tensor, matrix: Tensor) -> Tensor:
+    """Return the sum (B, d) of the rows of a matrix (B, r, d) with weights (B, r)."""
     return (weights.unsqueeze(1) @ matrix).squeeze(1)
 
 
-def seen_from(slopes: Slopes, x: Tensor) -> Slopes:
-    """The ring for runs that stand at x (B, d). Time O(r d) per row, O(d) where all stand there already."""
-    at = x - slopes.origin
-    same = (at == slopes.at).all(1, keepdim=True)
+def move_to(window: SlopeWindow, x: Tensor) -> SlopeWindow:
+    """Return the ring with its position at x (B, d). Time O(r d) per row; O(d) if every row is there already."""
+    position = x - window.origin
+    same = (position == window.position).all(1, keepdim=True)
     if same.all():
-        return slopes
-    near, ahead = dots(slopes.points, at), dots(slopes.axes, at)
-    return slopes._replace(
-        at=at, near=torch.where(same, slopes.near, near), ahead=torch.where(same, slopes.ahead, ahead)
+        return window
+    by_points, by_axes = row_products(window.points, position), row_products(window.axes, position)
+    return window._replace(
+        position=position,
+        point_dot_position=torch.where(same, window.point_dot_position, by_points),
+        axis_dot_position=torch.where(same, window.axis_dot_position, by_axes),
     )
 
 
-def remember(
-    slopes: Slopes, interval: Tensor, change: Tensor, valid: Tensor | None = None, end: Tensor | None = None
-) -> Slopes:
-    """The ring with one more slope, which replaces the oldest one where the ring is full. Time O(r d) per row.
+def add_slope(
+    window: SlopeWindow, interval: Tensor, change: Tensor, valid: Tensor | None = None, end: Tensor | None = None
+) -> SlopeWindow:
+    """Store the slope along an interval, in the place of the oldest one where the ring is full. Time O(r d) per row.
 
     By the midpoint rule change / |interval| is the slope along the interval at its middle, exact on a quadratic.
 
     Args:
-        slopes: The ring.
-        interval: Begins where the run stands, (B, d); a row where it is 0 remembers nothing.
-        change: f at the interval's end less f at its beginning, (B,).
-        valid: Which rows remember, (B,) bool; None: all.
-        end: Where the run stands afterwards, (B, d): at the interval's end, or where it stood; None: where it stood.
+        window: The ring; the interval begins at its position.
+        interval: The interval, (B, d); a row where it is 0 stores nothing.
+        change: f at the interval's end minus f at its beginning, (B,).
+        valid: Which rows store the slope, (B,) bool; None: all.
+        end: The position afterwards, (B, d), which is either end of the interval; None: its beginning.
     """
     length = torch.linalg.vector_norm(interval, dim=-1)  # (B,)
     valid = length > 0 if valid is None else valid & (length > 0)
     length = torch.where(valid, length, 1.0)
-    middle, axis = slopes.at + interval / 2, interval / length.unsqueeze(1)
-    size = slopes.values.shape[1]
-    place = slopes.told % size
-    here = valid.unsqueeze(1) & (torch.arange(size, device=place.device) == place.unsqueeze(1))  # (B, r)
-    rows = torch.arange(len(place), device=place.device)
+    middle, axis = window.position + interval / 2, interval / length.unsqueeze(1)
+    place = window.next_place
+    window = _write(window, place, (middle, axis, change / length, length), valid)
+    along, cosines = row_products(window.points, axis), row_products(window.axes, axis)
+    window = _update_tables(window, place, length.unsqueeze(1), along, cosines, valid)
+    if end is None:
+        return window
+    position = end - window.origin
+    gone = torch.where((position != window.position).any(1, keepdim=True), length.unsqueeze(1), 0.0)
+    return window._replace(
+        position=position,
+        point_dot_position=window.point_dot_position + gone * along,
+        axis_dot_position=window.axis_dot_position + gone * cosines,
+    )
+
+
+def _write(window: SlopeWindow, place: Tensor, slope: tuple[Tensor, ...], valid: Tensor) -> SlopeWindow:
+    """Write (middle, axis, value, length) at `place` (B,) of the valid rows (B,), all but the tables of pairs."""
+    middle, axis, value, length = slope
+    here = valid.unsqueeze(1) & (torch.arange(window.values.shape[1], device=place.device) == place.unsqueeze(1))
 
     def replaced(old: Tensor, new: Tensor) -> Tensor:  # (B, r), (B,)
         return torch.where(here, new.unsqueeze(1), old)
 
-    def exchanged(old: Tensor, new: Tensor) -> Tensor:  # (B, r, d), (B, d); quicker than `where` for a large d
-        return old.index_put((rows, place), torch.where(valid.unsqueeze(1), new, old[rows, place]))
-
-    def crossed(table: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        table = exchanged(table, row)
-        table.mT.index_put_((rows, place), torch.where(valid.unsqueeze(1), column, table.mT[rows, place]))
-        return table  # a new one, by then
-
-    norm, height = middle.square().sum(1), (middle * axis).sum(1)
-    norms, heights = replaced(slopes.norms, norm), replaced(slopes.heights, height)
-    points, axes = exchanged(slopes.points, middle), exchanged(slopes.axes, axis)
-    along, cosines = dots(points, axis), dots(axes, axis)
-    near = replaced(slopes.near, (middle * slopes.at).sum(1))
-    ahead = replaced(slopes.ahead, (axis * slopes.at).sum(1))
-    half = length.unsqueeze(1) / 2
-    squares = (norms + norm.unsqueeze(1) - 2 * (near + half * along)).clamp_min(0.0)
-    squares = squares.scatter(1, place.unsqueeze(1), 0.0)
-    forward, backward = height.unsqueeze(1) - along, heights - (ahead + half * cosines)
-    at = slopes.at
-    if end is not None:
-        at = end - slopes.origin
-        gone = torch.where((at != slopes.at).any(1, keepdim=True), length.unsqueeze(1), 0.0)
-        near, ahead = near + gone * along, ahead + gone * cosines
-    return Slopes(
-        origin=slopes.origin,
-        points=points,
-        axes=axes,
-        values=replaced(slopes.values, change / length),
-        lengths=replaced(slopes.lengths, length),
-        norms=norms,
-        heights=heights,
-        squares=crossed(slopes.squares, squares, squares),
-        offsets=crossed(slopes.offsets, forward, backward),
-        cosines=crossed(slopes.cosines, cosines, cosines),
-        told=slopes.told + valid,
-        at=at,
-        near=near,
-        ahead=ahead,
+    return window._replace(
+        points=_set_row(window.points, place, middle, valid),
+        axes=_set_row(window.axes, place, axis, valid),
+        values=replaced(window.values, value),
+        lengths=replaced(window.lengths, length),
+        point_squares=replaced(window.point_squares, middle.square().sum(1)),
+        axis_dot_point=replaced(window.axis_dot_point, (middle * axis).sum(1)),
+        count=window.count + valid,
+        point_dot_position=replaced(window.point_dot_position, (middle * window.position).sum(1)),
+        axis_dot_position=replaced(window.axis_dot_position, (axis * window.position).sum(1)),
     )
+
+
+def _update_tables(
+    window: SlopeWindow, place: Tensor, length: Tensor, along: Tensor, cosines: Tensor, valid: Tensor
+) -> SlopeWindow:
+    """Fill in the pairs of the slope just written at `place` (B,).
+
+    Args:
+        window: The ring, whose position is the beginning of the slope's interval.
+        place: Where the slope is, int64 (B,).
+        length: The length of its interval, (B, 1).
+        along: The products of its axis with every z, (B, r).
+        cosines: The products of its axis with every h, (B, r).
+        valid: Which rows to change, (B,) bool.
+    """
+    index, half = place.unsqueeze(1), length / 2
+    square, height = window.point_squares.gather(1, index), window.axis_dot_point.gather(1, index)  # (B, 1)
+    squares = (window.point_squares + square - 2 * (window.point_dot_position + half * along)).clamp_min(0.0)
+    squares = squares.scatter(1, index, 0.0)
+    forward, backward = height - along, window.axis_dot_point - (window.axis_dot_position + half * cosines)
+    return window._replace(
+        square_distances=_set_cross(window.square_distances, place, squares, squares, valid),
+        axis_dot_offset=_set_cross(window.axis_dot_offset, place, forward, backward, valid),
+        axis_dot_axis=_set_cross(window.axis_dot_axis, place, cosines, cosines, valid),
+    )
+
+
+def _set_row(matrix: Tensor, place: Tensor, new: Tensor, valid: Tensor) -> Tensor:
+    """Return the matrices (B, r, n) with row `place` (B,) set to `new` (B, n) where valid (B,)."""
+    rows = torch.arange(len(place), device=place.device)
+    new = torch.where(valid.unsqueeze(1), new, matrix[rows, place])
+    return matrix.index_put((rows, place), new)  # quicker than `where` for a large n
+
+
+def _set_cross(table: Tensor, place: Tensor, row: Tensor, column: Tensor, valid: Tensor) -> Tensor:
+    """Return the tables (B, r, r) with this row and then this column, (B, r) each, at `place` (B,) where valid (B,)."""
+    table = _set_row(table, place, row, valid)  # a new tensor, which may be written in place
+    rows = torch.arange(len(place), device=place.device)
+    table.mT.index_put_((rows, place), torch.where(valid.unsqueeze(1), column, table.mT[rows, place]))
+    return table

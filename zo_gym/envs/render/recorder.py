@@ -1,4 +1,4 @@
-"""One episode as it will be drawn: the record behind the environment's `render`."""
+"""The record of one episode behind the environment's `render`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import numpy as np
 import torch
 
 from zo_gym.base import Iterate
-from zo_gym.envs import render
+from zo_gym.envs.render import window
+from zo_gym.envs.render.canvas import rgb_array
+from zo_gym.envs.render.picture import Picture
+from zo_gym.envs.render.text import ansi
 from zo_gym.problem import Problem
 from zo_gym.registry import lookup
 
 
-class Scene:
-    """Collects what `zo_gym.envs.render` draws. Drawing evaluates f for the contours outside the oracle: it is not counted.
+class EpisodeRecorder:
+    """Records an episode and draws it. For contours it evaluates f outside the oracle, which is not counted.
 
     Args:
         target: f that ends the episode, or None.
@@ -25,13 +28,13 @@ class Scene:
         self._window: Any = None
 
     def restart(self, problem: Problem) -> None:
-        """Forget the last episode; the next one minimises this."""
+        """Forget the last episode; the next one minimises this problem of size 1."""
         self._problem = problem
         self._curve: list[tuple[int, float, float]] = []
         self._path: list[np.ndarray] = []
 
     def add(self, iterate: Iterate, report: dict[str, np.ndarray]) -> None:
-        """Take down one step of the single row."""
+        """Record the start or one step of the single row."""
         self._curve.append((report["queries"][0], report["f"][0], report["best_f"][0]))
         x = iterate.x[0].cpu().numpy().copy()
         if self._problem.dim == 2:
@@ -39,8 +42,8 @@ class Scene:
         elif self._problem.shape is not None:
             self._path = [*self._path[:1], x]
 
-    def picture(self) -> render.Picture:
-        """The episode so far."""
+    def picture(self) -> Picture:
+        """Return the episode so far."""
         queries, fun, best = (np.array(column) for column in zip(*self._curve, strict=True))
         extras: dict[str, Any] = {}
         if self._problem.dim == 2:
@@ -50,7 +53,7 @@ class Scene:
                 "original": self._path[0].reshape(self._problem.shape),
                 "current": self._path[-1].reshape(self._problem.shape),
             }
-        return render.Picture(
+        return Picture(
             title=f"{self._problem.name}, d = {self._problem.dim}",
             queries=queries,
             fun=fun,
@@ -61,17 +64,17 @@ class Scene:
         )
 
     def render(self, mode: str) -> Any:
-        """The picture as an array ("rgb_array"), as text ("ansi"), or in a window ("human": returns None)."""
+        """Draw the episode as an array ("rgb_array"), as text ("ansi"), or in a window ("human": return None)."""
         if mode == "human":
-            self._window = render.show(self.picture(), self._window)
+            self._window = window.show(self.picture(), self._window)
             return None
-        draw = lookup({"rgb_array": render.rgb_array, "ansi": render.ansi}, mode, "render_mode")
+        draw = lookup({"rgb_array": rgb_array, "ansi": ansi}, mode, "render_mode")
         return draw(self.picture())
 
     def close(self) -> None:
         """Close the window, if there is one."""
         if self._window is not None:
-            render.close(self._window)
+            window.close(self._window)
             self._window = None
 
     def _objective(self, points: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from zo_gym.agents.policies.bundle import Policy, PolicyConfig, new_policy
-from zo_gym.agents.policies.method import policy_sampler, zo_rl
+from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+
 from zo_gym.directions import cosine
 from zo_gym.files import write_json
-from zo_gym.methods import build, installed_methods
+from zo_gym.methods import added_methods, build
 from zo_gym.minimize import minimize
 from zo_gym.optimizer import Optimizer
 from zo_gym.rng import make_generator
@@ -67,8 +67,8 @@ def test_minimize_knows_it_by_name(tmp_path: Path) -> None:
     assert Optimizer(np.zeros(DIM), method="zo-rl", weights=folder, seed=0).ask().shape == (1, DIM)
 
 
-def test_it_is_an_installed_method() -> None:
-    assert "zo-rl" in installed_methods()
+def test_it_is_an_added_method() -> None:
+    assert "zo-rl" in added_methods()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_policy_of_another_kind_is_refused(tmp_path: Path) -> None:
         policy_sampler(new_policy(config(observation_dim=31), seed=0))
 
 
-def test_a_typo_finds_installed_methods_too() -> None:
+def test_a_typo_finds_added_methods_too() -> None:
     with pytest.raises(ValueError, match="Did you mean 'zo-rl'"):
         minimize("quadratic", method="zo-lr", budget=100)
 

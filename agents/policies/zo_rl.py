@@ -1,4 +1,4 @@
-"""A trained policy as a method of `zo_gym.minimize`: `minimize(f, x0, method="zo-rl", weights="runs/.../policy")`."""
+"""The method "zo-rl": `minimize(f, x0, method="zo-rl", weights="runs/.../policy")` follows a trained policy."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ from .bundle import Policy, load_policy
 
 
 def observer(policy: Policy, context: Tensor | None = None) -> Callable[[Tensor], np.ndarray]:
-    """x (B, d) -> what the policy observes there, (B, observation_dim): x alone, or x and the problem's context.
+    """Return the function that makes the policy's observations of x: x alone, or x and the problem's context.
 
     Args:
-        policy: Any.
-        context: `Problem.context` (k,), or one row for each of the B rows, (B, k); None where there is none.
+        policy: The policy.
+        context: `Problem.context` (k,), or one row for each of the B rows, (B, k); None where the problem has none.
+
+    Returns:
+        x (B, d) -> observations (B, observation_dim), float32.
 
     Raises:
-        ValueError: The policy looks at more than that.
+        ValueError: The policy observes more than that.
     """
     config = policy.config
     k = 0 if context is None else context.shape[-1]
     if config.observation_dim not in (config.dim, config.dim + k):
-        told = "x alone" if context is None else "x, or x and the context"
+        possible = "x alone" if context is None else "x, or x and the context"
         raise ValueError(
-            f"weights must be of a policy that observes {told}, {config.dim + k} numbers, got one that observes "
+            f"weights must be of a policy that observes {possible}, {config.dim + k} numbers, got one that observes "
             f"{config.observation_dim}. Train it with --observation {'x' if context is None else 'context'}, or pass "
             "the problem that it was trained on."
         )
@@ -51,16 +54,17 @@ def observer(policy: Policy, context: Tensor | None = None) -> Callable[[Tensor]
 
 
 def policy_sampler(policy: Policy, context: Tensor | None = None) -> Sampler:
-    """u = unit(policy(x) + noise), the noise ~ N(0, I) sigma / sqrt(d) with the sigma that the policy was trained with.
+    """Make a sampler of u = unit(policy(x) + noise), with the noise that the policy was trained with.
 
-    Costs no queries. The gate of Algorithm 2 is the environment's: here the policy is followed from the first step on.
+    The noise is ~ N(0, sigma^2 I / d). Sampling costs no queries. The gate of Algorithm 2 belongs to the environment:
+    here the policy is followed from the first step on.
 
     Args:
-        policy: Any that observes x, or x and the context.
-        context: As of `observer`.
+        policy: A policy that observes x, or x and the context.
+        context: See `observer`.
 
     Raises:
-        ValueError: The policy looks at more than that.
+        ValueError: The policy observes more than that.
     """
     config, observe = policy.config, observer(policy, context)
 
@@ -81,19 +85,19 @@ def zo_rl(
     update: str | None = None,
     context: Tensor | None = None,
 ) -> Method:
-    """The method "zo-rl": the policy's direction, its slope (eq. 2), and the step rule it was trained with.
+    """Build the method "zo-rl": the policy's direction, its slope (eq. 2), and the step rule it was trained with.
 
     Args:
-        dim: d; the policy must be of the same.
+        dim: d, which must be the policy's.
         weights: A policy folder, `runs/<run>/policy`.
         learning_rate: eta instead of the one it was trained with.
         num_directions: q noisy copies of the policy's direction, whose span is measured.
         update: A key of `zo_gym.RULES` instead of the one it was trained with.
-        context: Of the problem, as of `observer`; for a policy that was trained to see it.
+        context: Context of the problem, see `observer`; for a policy that was trained to observe it.
 
     Raises:
-        FileNotFoundError: No policy there.
-        ValueError: There are no weights, or the policy is of another dimension, damaged, or looks at more.
+        FileNotFoundError, NotADirectoryError: No policy folder is there.
+        ValueError: weights is None, or the policy has another dimension, is damaged, or observes more.
     """
     if weights is None:
         raise ValueError("method 'zo-rl' needs weights=, the folder of a policy, got None. Train one: python train.py")

@@ -328,7 +328,7 @@ def test_cma_es_prints_nothing_reads_nothing_and_writes_nothing(
 def test_missing_pycma_names_the_extra_and_costs_no_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cma", None)  # makes `import cma` fail
     f = Batches()
-    with pytest.raises(ImportError, match=r"needs pycma\. Install it: pip install 'zo-gym\[peers\]'"):
+    with pytest.raises(ImportError, match=r"needs pycma\. Install it: pip install 'zo-gym\[baselines\]'"):
         run_baseline("cma-es", f, START, make_generator(0))
     assert f.sizes == []
 
@@ -435,7 +435,7 @@ def test_run_that_is_cut_short_keeps_the_best(method: str, bad: Any) -> None:
     assert result.fun == rosenbrock(result.x[None])[0] <= rosenbrock(X0[None, :2])[0]
 
 
-def test_ctrl_c_before_anything_is_known_is_passed_on() -> None:
+def test_ctrl_c_before_the_first_value_is_passed_on() -> None:
     def fun(X: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -443,7 +443,7 @@ def test_ctrl_c_before_anything_is_known_is_passed_on() -> None:
         optimise(fun, X0, "cma-es")
 
 
-def test_options_reach_the_peer() -> None:
+def test_options_reach_the_baseline() -> None:
     sizes = []
 
     def fun(X: Any) -> Any:
@@ -463,7 +463,7 @@ def test_options_reach_the_peer() -> None:
         (
             {"sampler": "sphere"},
             ValueError,
-            r"'cma-es' is a whole .*: sampler= is for .*METHODS, got 'sphere'\. Drop it",
+            r"'cma-es' is a baseline and complete: sampler= is for .*METHODS, got 'sphere'\. Drop it",
         ),
         ({"estimator": "central"}, ValueError, "estimator= is for the methods in"),
         ({"update": "sgd"}, ValueError, "update= is for the methods in"),
@@ -475,7 +475,7 @@ def test_options_reach_the_peer() -> None:
         ({"options": {"popsize": 1}}, ValueError, "popsize must be >= 2, got 1"),
         ({"options": {"sigma0": 0.0}}, ValueError, "sigma0 must be a finite number > 0, got 0"),
         ({"method": "zo-svrg", "learning_rate": -1.0}, ValueError, "learning_rate must be a finite number > 0"),
-        ({"method": "zo-svrg", "num_directions": 0}, ValueError, "num_directions must be an integer >= 1, got 0"),
+        ({"method": "zo-svrg", "num_directions": 0}, ValueError, "num_directions must be >= 1, got 0"),
         ({"method": "zo-svrg", "smoothing": 0}, ValueError, "smoothing must be a finite number > 0, got 0"),
         ({"method": "zo-svrg", "options": {"epoch_length": 0}}, ValueError, "epoch_length must be >= 1, got 0"),
         ({"method": "zo-svrg", "options": {"snapshot_directions": 0}}, ValueError, "snapshot_directions must be >= 1"),
@@ -487,10 +487,18 @@ def test_options_reach_the_peer() -> None:
         ),
         ({"method": "l-bfgs-b", "smoothing": -1.0}, ValueError, "smoothing must be a finite number > 0"),
         ({"method": "l-bfgs-b", "smoothing": 1e-17}, ValueError, "smoothing must be at least .* for torch.float64"),
-        ({"method": "zo-sgd", "options": {"a": 1}}, TypeError, "options= are for zo_gym.BASELINES, and method 'zo-sgd' is"),
+        (
+            {"method": "zo-sgd", "options": {"a": 1}},
+            TypeError,
+            "options= are for zo_gym.BASELINES, and method 'zo-sgd' is",
+        ),
         ({"budget": 0}, ValueError, "budget must be >= 1, got 0"),
         ({"budget": 1e4}, TypeError, "budget must be an integer >= 1, got 10000.0"),
-        ({"budget": 3, "on_failure": "retry"}, ValueError, "budget must be >= 4, got 3"),
+        (
+            {"budget": 3, "on_failure": "retry"},
+            ValueError,
+            r"budget must be at least 4 queries \(1 for the start, .* all of them retried\), got 3",
+        ),
     ],
 )
 def test_argument_that_does_not_fit_is_explained_before_a_query(
@@ -504,7 +512,7 @@ def test_argument_that_does_not_fit_is_explained_before_a_query(
 
 
 @pytest.mark.parametrize("method", BASELINES)
-def test_optimizer_explains_that_a_peer_cannot_be_asked(method: str) -> None:
+def test_optimizer_explains_that_a_baseline_cannot_be_asked(method: str) -> None:
     with pytest.raises(
         ValueError, match=rf"'{method}' runs its own loop and cannot be asked and told\. Use zo_gym.min"
     ):
@@ -517,7 +525,7 @@ def test_optimizer_explains_that_a_peer_cannot_be_asked(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", BASELINES)
-def test_run_peer_leaves_its_arguments_alone(method: str) -> None:
+def test_run_baseline_leaves_its_arguments_alone(method: str) -> None:
     x0 = START.clone().requires_grad_()
     f = Batches(budget=50)
     run_baseline(method, f, x0, make_generator(0))
@@ -525,8 +533,8 @@ def test_run_peer_leaves_its_arguments_alone(method: str) -> None:
     assert not any(points.requires_grad for points in f.points)
 
 
-def test_run_peer_knows_its_names() -> None:
-    with pytest.raises(ValueError, match=r"Unknown peer 'l-bfgs'\. Did you mean 'l-bfgs-b'"):
+def test_run_baseline_knows_its_names() -> None:
+    with pytest.raises(ValueError, match=r"Unknown baseline 'l-bfgs'\. Did you mean 'l-bfgs-b'"):
         run_baseline("l-bfgs", Batches(), START, make_generator(0))
 
 
@@ -552,7 +560,7 @@ def test_diagonal_cma_adapts_variances_and_overtakes_the_full_matrix_where_the_b
     assert ends(True) < 0.1 * ends(False)
 
 
-def test_l_bfgs_b_remembers_as_many_steps_as_it_is_told() -> None:
+def test_l_bfgs_b_keeps_maxcor_steps() -> None:
     """On an ill-conditioned quadratic a longer memory ends in fewer queries; scipy's own default is 10."""
     spent = [
         minimize("quadratic", method="l-bfgs-b", budget=5000, seed=0, options={"maxcor": maxcor}).nfev

@@ -1,4 +1,4 @@
-"""Known parts of f: steepest slopes at kinks and bounds, and steps that take them exactly at the same queries."""
+"""Composite terms: steepest slopes at kinks and bounds, and steps that take them exactly at the same queries."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from zo_gym.base import Estimate, Problem, State, UpdateRule
+from zo_gym import Problem, single_problem
+from zo_gym.base import Estimate, Method, State, UpdateRule
+from zo_gym.composite.norm_penalty import NORMS, norm_penalty
 from zo_gym.estimators import span
-from zo_gym.family import member, subset
 from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
-from zo_gym.problems import make_family
+from zo_gym.problems import make_problem
 from zo_gym.problems.attack.augment import distorted
-from zo_gym.composite.norm_penalty import NORMS, penalty
 from zo_gym.rng import make_generator
 from zo_gym.run import run
-from zo_gym.step import begin, step
+from zo_gym.samplers import gaussian
+from zo_gym.step import ask_step, start
 
 D, C = 6, 0.4
 
@@ -31,7 +32,7 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def rising(norm: str, x: Tensor, centre: Tensor, g: Tensor, v: Tensor) -> Tensor:
-    """Directional derivative of g . x + c |x - centre| at x (d,) along unit directions v (n, d), by a tiny step."""
+    """Return the slopes of g . x + C |x - centre| at x (d,) along unit directions v (n, d), by a tiny step."""
     t = 1e-7
     ahead, here = NORMS[norm].value(x + t * v - centre), NORMS[norm].value((x - centre)[None])
     return v @ g + C * (ahead - here) / t
@@ -48,9 +49,9 @@ def test_no_feasible_direction_is_steeper_than_the_least_subgradient(norm: str, 
     centre = torch.tensor([0.0, 1.0, 0.5, 0.3, 0.6, 0.2], dtype=torch.float64)
     x = centre.clone() if at_centre else torch.tensor([0.0, 1.0, 0.5, 0.7, 0.1, 0.45], dtype=torch.float64)
     g = size * randn(D, seed=3)
-    known = penalty(norm, C, centre[None])
+    term = norm_penalty(norm, C, centre[None])
     instances = torch.zeros(1, dtype=torch.int64)
-    s = known.subgradient(x[None], g[None], instances)[0]
+    s = term.subgradient(x[None], g[None], instances)[0]
     v = torch.nn.functional.normalize(randn(20_000, D, seed=4))
     v[:, 0], v[:, 1] = v[:, 0].abs(), -v[:, 1].abs()
     steepest = -s.norm().item()
@@ -63,25 +64,28 @@ def test_no_feasible_direction_is_steeper_than_the_least_subgradient(norm: str, 
 
 
 def test_l1_holds_a_coordinate_that_the_rest_of_f_does_not_move() -> None:
-    known, centre = penalty("l1", C, torch.full((1, 2), 0.5, dtype=torch.float64)), torch.zeros(1, dtype=torch.int64)
+    term, centre = (
+        norm_penalty("l1", C, torch.full((1, 2), 0.5, dtype=torch.float64)),
+        torch.zeros(1, dtype=torch.int64),
+    )
     x = torch.full((1, 2), 0.5, dtype=torch.float64)
-    slope = known.subgradient(x, torch.tensor([[0.39, -0.9]], dtype=torch.float64), centre)
+    slope = term.subgradient(x, torch.tensor([[0.39, -0.9]], dtype=torch.float64), centre)
     torch.testing.assert_close(slope, torch.tensor([[0.0, -0.5]], dtype=torch.float64))
 
 
 def test_a_move_ends_on_the_kink_unless_the_rest_of_f_outweighs_it_and_never_leaves_the_box() -> None:
-    known, one = penalty("l1", C, torch.full((1, 4), 0.5, dtype=torch.float64)), torch.zeros(1, dtype=torch.int64)
+    term, one = norm_penalty("l1", C, torch.full((1, 4), 0.5, dtype=torch.float64)), torch.zeros(1, dtype=torch.int64)
     x = torch.tensor([[0.6, 0.6, 0.6, 0.4]], dtype=torch.float64)
     target = torch.tensor([[0.3, 0.3, 0.55, 1.2]], dtype=torch.float64)
     g = torch.tensor([[0.1, 0.5, 0.0, -9.0]], dtype=torch.float64)
-    landed = known.land(x, target, g, one)
+    landed = term.project_step(x, target, g, one)
     torch.testing.assert_close(landed, torch.tensor([[0.5, 0.3, 0.55, 1.0]], dtype=torch.float64))
 
 
 def least_of_model(x: Tensor, level: float, g: Tensor, centre: Tensor) -> float:
-    """min over y in the box of C |y - centre|_1 + max(0, level + g . (y - x)), as a linear programme for scipy.
+    """Return the minimum over y in the box of C |y - centre|_1 + max(0, level + g . (y - x)), found by scipy.
 
-    Variables y, t >= |y - centre|, s >= max(0, ...).
+    It is a linear programme in the variables y, t >= |y - centre| and s >= max(0, ...).
     """
     one, none = np.eye(D), np.zeros((D, 1))
     rows = [np.hstack([one, -one, none]), np.hstack([-one, -one, none]), [*g.tolist(), *[0] * D, -1]]
@@ -93,81 +97,78 @@ def least_of_model(x: Tensor, level: float, g: Tensor, centre: Tensor) -> float:
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 3.0, 50.0])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_vertex_is_where_the_model_is_least(level: float, seed: int) -> None:
+def test_minimise_model_finds_the_least_value_of_the_model(level: float, seed: int) -> None:
     centre, x = (torch.rand(D, generator=make_generator(10 * seed + i), dtype=torch.float64) for i in (1, 2))
     g = 2 * randn(D, seed=seed)
     g[seed % D] = 0.0
-    known = penalty("l1", C, centre[None])
-    assert known.vertex is not None
-    y = known.vertex(x[None], torch.tensor([level], dtype=torch.float64), g[None], torch.zeros(1, dtype=torch.int64))[0]
+    term = norm_penalty("l1", C, centre[None])
+    assert term.minimise_model is not None
+    one = torch.zeros(1, dtype=torch.int64)
+    y = term.minimise_model(x[None], torch.tensor([level], dtype=torch.float64), g[None], one)[0]
     assert ((y >= 0) & (y <= 1)).all()
     model = C * (y - centre).abs().sum() + (level + g @ (y - x)).clamp_min(0.0)
     assert model.item() == pytest.approx(least_of_model(x, level, g, centre), abs=1e-9)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_norms_whose_model_is_no_linear_programme_have_no_vertex(norm: str) -> None:
-    assert penalty(norm, C, torch.zeros(1, D)).vertex is None
+def test_norms_whose_model_is_no_linear_programme_have_no_formula(norm: str) -> None:
+    assert norm_penalty(norm, C, torch.zeros(1, D)).minimise_model is None
 
 
-def test_a_step_sees_the_vertex_of_its_own_row_only_where_the_known_part_is_exact() -> None:
+def test_a_step_minimises_the_model_of_its_own_row_only_where_the_term_is_taken_exactly() -> None:
     """Instances 2 and 0 of an attack: f and slopes as measured, the model's minimum by hand."""
-    family = subset(make_family("digits_attack", size=3), [2, 0])
+    problem, both = make_problem("digits_attack", size=3).subset([2, 0]), torch.arange(2)
     seen: list[Estimate] = []
 
     def propose(state: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
         seen.append(estimate)
         return x, state
 
-    rule = UpdateRule(lambda x: (), propose)
-    x = family.starts(torch.arange(2), [make_generator(i) for i in range(2)])
-    directions = torch.nn.functional.normalize(randn(2, 1, family.dim).to(x), dim=2)
-    for composite in (True, False):
-        oracle = Oracle(family, 2)
-        start = begin(x, oracle(x[:, None])[:, 0], rule)
-        step(oracle, start, directions, span, rule, 0.01, composite=composite)
-    assert seen[1].vertex is None
-    assert seen[0].vertex is not None
-    known, both = family.known, torch.arange(2)
-    assert known is not None
-    assert known.vertex is not None
-    unknown = span.combine(
-        family.fun(span.points(x, directions, 0.01), both) - known.value(span.points(x, directions, 0.01), both),
-        (family.fun(x[:, None], both) - known.value(x[:, None], both))[:, 0],
-        directions,
-        0.01,
-    ).gradient
-    level = (family.fun(x[:, None], both) - known.value(x[:, None], both))[:, 0]
-    more = torch.tensor([0.0, 0.7])
-    torch.testing.assert_close(seen[0].vertex(more), known.vertex(x, level + more, unknown, both))
+    method = Method(gaussian(), span, UpdateRule(lambda x: (), propose), 1)
+    term = problem.composite
+    assert term is not None
+    assert term.minimise_model is not None
+    x = problem.initial(both, [make_generator(i) for i in range(2)])
+    directions = torch.nn.functional.normalize(randn(2, 1, problem.dim).to(x), dim=2)
+    fx = problem.fun(x[:, None], both)[:, 0]
+    for part in (term.for_rows(both), None):
+        questions = ask_step(method, start(method, x, fx), directions, 0.01, term=part)
+        questions.send(problem.fun(next(questions), both))
+    assert seen[1].minimise_model is None
+    assert seen[0].minimise_model is not None
+    level = fx - term.value(x[:, None], both)[:, 0]
+    points = span.points(x, directions, 0.01)
+    g = span.combine(problem.fun(points, both) - term.value(points, both), level, directions, 0.01).gradient
+    lift = torch.tensor([0.0, 0.7])
+    torch.testing.assert_close(seen[0].minimise_model(lift), term.minimise_model(x, level + lift, g, both))
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_known_and_unknown_part_of_an_attack_add_up(norm: str) -> None:
-    """The unknown part is the margin: what `measure` says of it, without the distortion."""
-    family = make_family("digits_attack", size=5, norm=norm, c=C, dtype=torch.float64)
-    assert family.known is not None
-    assert family.measure is not None
-    rows, x = torch.arange(5), 0.5 + 0.4 * randn(5, family.dim)
-    whole, part = family.fun(x[:, None], rows)[:, 0], family.known.value(x[:, None], rows)[:, 0]
-    torch.testing.assert_close(whole - part, family.measure(x, rows)["margin"])
+def test_term_and_black_box_part_of_an_attack_add_up(norm: str) -> None:
+    """The black-box part is the margin, which `measure` computes without the distortion."""
+    problem = make_problem("digits_attack", size=5, norm=norm, c=C, dtype=torch.float64)
+    assert problem.composite is not None
+    assert problem.measure is not None
+    rows, x = torch.arange(5), 0.5 + 0.4 * randn(5, problem.dim)
+    whole, part = problem.fun(x[:, None], rows)[:, 0], problem.composite.value(x[:, None], rows)[:, 0]
+    torch.testing.assert_close(whole - part, problem.measure(x, rows)["margin"])
 
 
-def test_members_and_subsets_know_their_own_instance() -> None:
-    family = make_family("digits_attack", size=5, dtype=torch.float64)
-    assert family.known is not None
-    assert family.context is not None
-    x, rows = randn(1, 1, family.dim), torch.tensor([3])
-    expected = family.known.value(x, rows)
-    one, few = member(family, 3), subset(family, [4, 3])
-    assert one.known is not None
-    assert few.known is not None
-    torch.testing.assert_close(one.known.value(x, torch.tensor([0])), expected)
-    torch.testing.assert_close(few.known.value(x, torch.tensor([1])), expected)
+def test_instances_and_subsets_keep_their_own_term_and_context() -> None:
+    problem = make_problem("digits_attack", size=5, dtype=torch.float64)
+    assert problem.composite is not None
+    assert problem.context is not None
+    x = randn(1, 1, problem.dim)
+    one, few = problem.instance(3), problem.subset([4, 3])
+    expected = problem.composite.value(x, torch.tensor([3]))
+    assert one.composite is not None
+    assert few.composite is not None
+    torch.testing.assert_close(one.composite.value(x, torch.tensor([0])), expected)
+    torch.testing.assert_close(few.composite.value(x, torch.tensor([1])), expected)
     assert one.context is not None
     assert few.context is not None
-    assert torch.equal(one.context, family.context[3])
-    assert torch.equal(few.context[0], family.context[4])
+    assert torch.equal(one.context[0], problem.context[3])
+    assert torch.equal(few.context[0], problem.context[4])
 
 
 def sparse_problem(d: int = 20) -> Problem:
@@ -176,14 +177,14 @@ def sparse_problem(d: int = 20) -> Problem:
     a = centre[0].clone()
     a[:3] += 2 * C
     a[3:6] += 0.5 * C
-    known = penalty("l1", C, centre)
+    term = norm_penalty("l1", C, centre)
     zero = torch.zeros(1, dtype=torch.int64)
 
     def fun(points: Tensor) -> Tensor:
         inside = points.clamp(0.0, 1.0)
-        return (inside - a).square().sum(1) / 2 + known.value(inside[None], zero.expand(1))[0]
+        return (inside - a).square().sum(1) / 2 + term.value(inside[None], zero.expand(1))[0]
 
-    return Problem("sparse", d, fun, lambda g: centre[0] + 0.1, known=known)
+    return single_problem("sparse", d, fun, lambda g: centre[0] + 0.1, composite=term)
 
 
 def test_composite_finds_the_sparse_minimiser_exactly() -> None:
@@ -215,20 +216,22 @@ def test_composite_costs_no_query_and_lowers_f_further() -> None:
     assert composite.fun < plain.fun
 
 
-def test_composite_needs_a_known_part() -> None:
-    with pytest.raises(ValueError, match=r"composite=True needs a problem with a known part, and 'quadratic' has none"):
+def test_composite_needs_a_composite_term() -> None:
+    with pytest.raises(
+        ValueError, match=r"composite=True needs a problem with a composite term, and 'quadratic' has none"
+    ):
         minimize("quadratic", composite=True)
     with pytest.raises(ValueError, match=r"composite= is for the methods in zo_gym\.METHODS"):
         minimize(sparse_problem(), method="l-bfgs-b", composite=True)
 
 
-def test_rows_of_a_composite_rollout_are_the_runs_one_by_one() -> None:
-    family = make_family("digits_attack", size=3, dtype=torch.float64)
-    method = build("zo-sgd", family.dim, learning_rate=0.01)
-    x = torch.stack([family.initial(i, make_generator(i)) for i in range(3)])
+def test_rows_of_a_composite_run_are_the_runs_one_by_one() -> None:
+    problem = make_problem("digits_attack", size=3, dtype=torch.float64)
+    method = build("zo-sgd", problem.dim, learning_rate=0.01)
+    x = torch.stack([problem.start(make_generator(i), i) for i in range(3)])
 
     def last(rows: list[int]) -> Tensor:
-        part = subset(family, rows)
+        part = problem.subset(rows)
         generators = [make_generator(10 + row) for row in rows]
         *_, moment = run(Oracle(part, len(rows), budget=100), method, x[rows], generators, composite=True)
         return moment.iterate.x
@@ -238,28 +241,30 @@ def test_rows_of_a_composite_rollout_are_the_runs_one_by_one() -> None:
         torch.testing.assert_close(last([row])[0], together[row], rtol=0, atol=1e-9)
 
 
-def test_exploring_starts_are_other_pictures_of_the_same_attack() -> None:
-    still, moved = (make_family("digits_attack", size=4, augmented_share=share, dtype=torch.float64) for share in (0.0, 1.0))
-    plain = make_family("digits_attack", size=4, dtype=torch.float64)
+def test_augmented_starts_are_other_pictures_of_the_same_attack() -> None:
+    still, moved = (
+        make_problem("digits_attack", size=4, augmented_share=share, dtype=torch.float64) for share in (0.0, 1.0)
+    )
+    plain = make_problem("digits_attack", size=4, dtype=torch.float64)
     for i in range(4):
-        assert torch.equal(still.initial(i, make_generator(i)), plain.initial(i, make_generator(i)))
-        start, again, other = (moved.initial(i, make_generator(seed)) for seed in (5, 5, 6))
-        assert torch.equal(start, again)
-        assert (start - other).abs().max() > 0.1
-        assert (start - plain.initial(i, make_generator(5))).abs().max() > 0.1
-        assert start.min().item() > -0.01
-        assert start.max().item() < 1.01
+        assert torch.equal(still.start(make_generator(i), i), plain.start(make_generator(i), i))
+        first, again, other = (moved.start(make_generator(seed), i) for seed in (5, 5, 6))
+        assert torch.equal(first, again)
+        assert (first - other).abs().max() > 0.1
+        assert (first - plain.start(make_generator(5), i)).abs().max() > 0.1
+        assert first.min().item() > -0.01
+        assert first.max().item() < 1.01
     points = randn(4, 2, 64)
     assert torch.equal(moved.fun(points, torch.arange(4)), plain.fun(points, torch.arange(4)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_starts_made_together_are_those_made_one_by_one(share: float) -> None:
-    family = make_family("digits_attack", size=4, augmented_share=share)
+    problem = make_problem("digits_attack", size=4, augmented_share=share)
     instances = torch.tensor([3, 0, 0, 2, 1])
-    together = family.starts(instances, [make_generator(seed) for seed in range(5)])
+    together = problem.initial(instances, [make_generator(seed) for seed in range(5)])
     for row, instance in enumerate(instances.tolist()):
-        assert torch.equal(together[row], family.initial(instance, make_generator(row)))
+        assert torch.equal(together[row], problem.start(make_generator(row), instance))
 
 
 def test_a_distorted_copy_is_the_image_turned_resized_and_moved() -> None:

@@ -1,4 +1,4 @@
-"""Families of problems: rows of a batch on instances of their own, in the oracle and the environments."""
+"""Problems of several instances: rows of a batch on instances of their own, in the oracle and the environments."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import torch
 from torch import Tensor
 
 import zo_gym
-from zo_gym.base import Family
-from zo_gym.envs.env import ZOSamplingEnv
-from zo_gym.family import copies, gradient_of, member, subset, with_starts
-from zo_gym.oracle import Oracle
-from zo_gym.problems.resolve import as_problem_or_family
+from zo_gym import Oracle, Problem, ZOSamplingEnv, ZOSamplingVectorEnv, single_problem
+from zo_gym.problem import Generators, repeated, with_starts
+from zo_gym.problems.resolve import as_problem, as_single_problem
 from zo_gym.rng import make_generator
-from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 
 CENTRES = torch.tensor([[0.0, 0.0], [1.0, 2.0], [-3.0, 0.5]], dtype=torch.float64)
 
 
-def bowls() -> Family:
+def starts(instances: Tensor, generators: Generators) -> Tensor:
+    """c_i + (1, 1), without noise."""
+    return CENTRES[instances] + 1.0
+
+
+def bowls() -> Problem:
     """f_i(x) = |x - c_i|^2, starts at c_i + (1, 1)."""
-    return Family(
+    return Problem(
         name="bowls",
         dim=2,
         size=3,
         fun=lambda points, instances: (points - CENTRES[instances][:, None, :]).square().sum(-1),
-        initial=lambda instance, generator: CENTRES[instance] + 1.0,
+        initial=starts,
         gradient=lambda x, instances: 2.0 * (x - CENTRES[instances]),
         measure=lambda x, instances: {"distance": (x - CENTRES[instances]).norm(dim=1)},
     )
@@ -37,56 +39,59 @@ def rows(*values: int) -> Tensor:
     return torch.tensor(values)
 
 
-def test_copies_are_the_problem_from_several_starts() -> None:
-    whole = zo_gym.make_problem("digits_attack", image=2)
-    family = with_starts(copies(whole, 3), [whole.initial(make_generator(seed)) for seed in (5, 6, 7)])
-    x = torch.stack([family.initial(i, make_generator(0)) for i in range(3)])
-    assert torch.equal(x[2], whole.initial(make_generator(7)))
+def test_repeated_is_the_problem_from_several_starts() -> None:
+    whole = zo_gym.make_problem("digits_attack[2]", dtype=torch.float64)
+    fixed = torch.stack([whole.start(make_generator(seed)) for seed in (5, 6, 7)])
+    three = with_starts(repeated(whole, 3), fixed)
     everyone = torch.arange(3)
-    assert torch.equal(family.fun(x[:, None], everyone)[:, 0], whole.fun(x))
-    assert family.gradient is not None
-    assert whole.gradient is not None
-    assert torch.equal(family.gradient(x, everyone), whole.gradient(x))
-    assert family.known is not None
-    assert whole.known is not None
-    assert torch.equal(family.known.value(x[:, None], everyone), whole.known.value(x[:, None], torch.zeros(3).long()))
-    assert family.context is not None
+    x = three.initial(everyone, [make_generator(0)] * 3)
+    assert torch.equal(x, fixed)
+    assert torch.equal(three.fun(x[:, None], everyone)[:, 0], whole.values(x))
+    assert three.gradient is not None
+    assert torch.equal(three.gradient(x, everyone), whole.gradients(x))
+    assert three.composite is not None
+    assert whole.composite is not None
+    zeros = torch.zeros(3).long()
+    assert torch.equal(three.composite.value(x[:, None], everyone), whole.composite.value(x[:, None], zeros))
+    assert three.context is not None
     assert whole.context is not None
-    assert torch.equal(family.context[1], whole.context)
+    assert torch.equal(three.context[1], whole.context[0])
 
 
-def test_a_member_is_its_instance() -> None:
-    problem = member(bowls(), 1)
+def test_an_instance_is_a_problem_of_its_own() -> None:
+    problem = bowls().instance(1)
     x = torch.tensor([[1.0, 2.0], [2.0, 2.0]], dtype=torch.float64)
-    assert problem.fun(x).tolist() == [0.0, 1.0]
-    assert problem.gradient is not None
-    assert problem.gradient(x).tolist() == [[0.0, 0.0], [2.0, 0.0]]
-    assert problem.initial(make_generator(0)).tolist() == [2.0, 3.0]
-    assert problem.name == "bowls[1]"
+    assert problem.values(x).tolist() == bowls().values(x, 1).tolist() == [0.0, 1.0]
+    assert problem.gradients(x).tolist() == bowls().gradients(x, 1).tolist() == [[0.0, 0.0], [2.0, 0.0]]
+    assert problem.start(make_generator(0)).tolist() == [2.0, 3.0]
+    assert (problem.name, problem.size) == ("bowls[1]", 1)
+    assert problem.instance(0) is problem
 
 
 def test_a_subset_renumbers_its_instances() -> None:
-    part = subset(bowls(), [2, 0])
+    part = bowls().subset([2, 0])
     x = CENTRES[[2, 0]]
     assert part.size == 2
     assert part.fun(x[:, None, :], rows(0, 1)).tolist() == [[0.0], [0.0]]
-    assert part.initial(0, make_generator(0)).tolist() == [-2.0, 1.5]
+    assert part.start(make_generator(0)).tolist() == [-2.0, 1.5]
     assert part.gradient is not None
     assert part.measure is not None
     assert part.gradient(x, rows(0, 1)).abs().max() == 0
     assert part.measure(x + 1.0, rows(0, 1))["distance"].tolist() == pytest.approx([2**0.5, 2**0.5])
-    assert subset(part, [1]).fun(CENTRES[:1, None, :], rows(0)).item() == 0.0
+    assert part.subset([1]).values(CENTRES[:1]).item() == 0.0
 
 
 @pytest.mark.parametrize(("instances", "message"), [([], "from 0 to 2"), ([3], "from 0 to 2"), ([-1], ">= 0")])
 def test_a_subset_of_what_does_not_exist_is_refused(instances: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        subset(bowls(), instances)
+        bowls().subset(instances)
 
 
-def test_a_member_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"instance must be < 3.*got 3"):
-        member(bowls(), 3)
+def test_an_instance_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"instance must be < 3, the size of 'bowls', got 3\. Choose a smaller one"):
+        bowls().instance(3)
+    with pytest.raises(TypeError, match=r"instance must be an integer >= 0, got 1\.0"):
+        bowls().instance(1.0)  # type: ignore[arg-type]
 
 
 def test_the_oracle_gives_every_row_its_own_function() -> None:
@@ -105,16 +110,17 @@ def test_a_retry_asks_the_same_instance_again() -> None:
         values = bowls().fun(points, instances)
         return values if len(calls) > 1 else torch.where(instances[:, None] == 1, torch.nan, values)
 
-    family = Family("flaky", 2, 3, flaky, bowls().initial)
-    values = Oracle(family, 3, on_failure="retry")(torch.zeros(3, 1, 2, dtype=torch.float64))
+    values = Oracle(Problem("flaky", 2, flaky, starts, 3), 3, on_failure="retry")(
+        torch.zeros(3, 1, 2, dtype=torch.float64)
+    )
     assert values[:, 0].tolist() == [0.0, 5.0, 9.25]
     assert calls == [[0, 1, 2], [1]]
 
 
 def test_a_wrong_shape_is_explained() -> None:
-    family = Family("flat", 2, 3, lambda points, instances: points.sum((1, 2)), bowls().initial)
+    flat = Problem("flat", 2, lambda points, instances: points.sum((1, 2)), starts, 3)
     with pytest.raises(zo_gym.ObjectiveError, match=r"one value per point, shape \(3, 4\) for points \(3, 4, 2\)"):
-        Oracle(family, 3)(torch.zeros(3, 4, 2, dtype=torch.float64))
+        Oracle(flat, 3)(torch.zeros(3, 4, 2, dtype=torch.float64))
 
 
 def test_reset_chooses_the_instance() -> None:
@@ -177,32 +183,51 @@ def test_the_state_remembers_the_instances() -> None:
 @pytest.mark.parametrize(
     ("problem", "options", "message"),
     [
-        ("quadratic", {"instance": 0}, "'quadratic' is one problem"),
+        ("quadratic", {"instance": 0}, "'instance' is for problems with several; 'quadratic' has one. Drop it"),
         (bowls(), {"instance": 3}, r"from 0 to 2.*got 3"),
         (bowls(), {"instance": 0.5}, r"integer.*got 0\.5"),
         (bowls(), {"instance": [0, 1]}, r"1 integer.*got \[0, 1\]"),
     ],
 )
-def test_a_wrong_instance_is_refused(problem: str | Family, options: dict[str, object], message: str) -> None:
+def test_a_wrong_instance_is_refused(problem: str | Problem, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ZOSamplingEnv(problem).reset(options=options)
 
 
-def test_a_family_has_its_own_starts() -> None:
-    with pytest.raises(TypeError, match=r"drop x0="):
-        gym.make("ZOSampling-v0", problem=bowls(), x0=[0.0, 0.0])
+def test_x0_replaces_the_start_of_every_instance() -> None:
+    env = gym.make("ZOSampling-v0", problem=bowls(), x0=[0.5, -0.5])
+    for instance in range(3):
+        assert env.reset(seed=0, options={"instance": instance})[0].tolist() == [0.5, -0.5]
 
 
-def test_a_name_means_the_family_unless_one_image_is_asked_for() -> None:
-    assert isinstance(as_problem_or_family("digits_attack"), Family)
-    assert as_problem_or_family("digits_attack", options={"image": 1}).name == "digits_attack[1]"
+def test_a_name_means_all_instances_unless_it_names_one_image() -> None:
+    assert as_problem("digits_attack").size == 50
+    one = as_problem("digits_attack[1]")
+    assert (one.name, one.size) == ("digits_attack[1]", 1)
+    with pytest.raises(ValueError, match=r"'digits_attack' with 50 instances.*e\.g\. 'digits_attack\[0\]'"):
+        as_single_problem("digits_attack")
 
 
-def test_the_gradient_of_a_problem_ignores_instances() -> None:
-    x = torch.ones(2, 2, dtype=torch.float64)
-    assert gradient_of(bowls(), x, rows(0, 1)).tolist() == [[2.0, 2.0], [0.0, -2.0]]  # type: ignore[union-attr]
-    assert gradient_of(member(bowls(), 0), x, rows(7, 7)).tolist() == [[2.0, 2.0]] * 2  # type: ignore[union-attr]
-    assert gradient_of(Family("dark", 2, 1, bowls().fun, bowls().initial), x, rows(0, 0)) is None
+def test_a_problem_of_one_instance_draws_no_instance_number() -> None:
+    """The first number of the episode's generator is the start's own."""
+
+    def first_draw(problem: Problem) -> float:
+        env = ZOSamplingEnv(problem)
+        return float(env.reset(seed=3)[0][0])
+
+    def fun(points: Tensor) -> Tensor:
+        return points.square().sum(1)
+
+    def initial(generator: torch.Generator) -> Tensor:
+        return torch.rand(1, generator=generator, dtype=torch.float64)
+
+    lone = single_problem("lone", 1, fun, initial)
+    env = ZOSamplingEnv(lone)
+    _, info = env.reset(seed=3)
+    assert "instance" not in info
+    reseeded = make_generator(int(np.random.Generator(np.random.PCG64(np.random.SeedSequence(3))).integers(2**63 - 1)))
+    assert env.x[0] == initial(reseeded).item()
+    assert first_draw(repeated(lone, 2)) != first_draw(lone)  # there, an instance is drawn first
 
 
 def test_the_picture_of_an_episode_is_of_its_instance() -> None:
