@@ -14,7 +14,7 @@ import torch
 from zo_gym.agents.algorithms.directional import Directional
 from zo_gym.agents.offline import OFFLINE, agent_for, learn
 from zo_gym.agents.policies import pretrained
-from zo_gym.agents.policies.policy_method import field_of, follow
+from zo_gym.agents.policies.policy_method import follow, gradient_guess
 
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
@@ -82,7 +82,7 @@ def attack_query(policy: str, images: int, queries: int) -> tuple[Callable[[], f
     starts = problem.initial(torch.arange(images), [make_generator(i) for i in range(images)])
 
     def attack() -> float:
-        method = follow(field_of(loaded, problem.context), images, problem.composite, shape=problem.shape)
+        method = follow(gradient_guess(loaded, problem.context), images, problem.composite, shape=problem.shape)
         generators = [make_generator(i) for i in range(images)]
         oracle = Oracle(problem, images, budget=queries + 2)
         moments = run(oracle, method, starts, generators, composite=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 from zo_gym.agents.policies.bundle import load_policy
-from zo_gym.agents.policies.policy_method import field_of
+from zo_gym.agents.policies.policy_method import gradient_guess
 from zo_gym.agents.query_grid import direction_generators
 
 from benchmarks.figures.pictures import Sizes, save_figure, show_picture
@@ -61,7 +61,7 @@ def write_filmstrip(folder: Path, task: Task, out: Path) -> Path:
     place = folder / task.name
     policy = load_policy(policy_folder(task, place, "slopes", 0))
     setup = Setup(task, problem, tuple(range(len(STRIP_IMAGES))), {}, place)
-    learned = following()(field_of(policy, problem.context), setup)
+    learned = following()(gradient_guess(policy, problem.context), setup)
     delta = tuned_options("zo-sgd", zeroth_order.SOLVERS, task, place)["delta"]
     random = build("zo-sgd", problem.dim, learning_rate=delta / problem.dim)
     random_marks = tuple(min(mark, task.budget) for mark in RANDOM_MARKS)

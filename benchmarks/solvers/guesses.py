@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from zo_gym.agents.policies.bundle import Policy, load_policy, new_policy
-from zo_gym.agents.policies.policy_method import field_of, follow
+from zo_gym.agents.policies.policy_method import follow, gradient_guess
 
 from benchmarks.solvers.base import Run, Setup
 from benchmarks.solvers.zeroth_order import black_box_gradient, run_built
@@ -34,7 +34,7 @@ def policy_run(training: str, make: Follow, *, composite: bool = True) -> Run:
     """Return what runs the policy that was trained so for the setup's repeat."""
 
     def trained(setup: Setup) -> GradientGuess:
-        return field_of(_policy(setup, training), setup.problem.context)
+        return gradient_guess(_policy(setup, training), setup.problem.context)
 
     return guess_run(trained, make, composite=composite)
 
@@ -52,12 +52,12 @@ def _policy(setup: Setup, training: str = "slopes") -> Policy:
 def untrained(setup: Setup) -> GradientGuess:
     """Return the guess of the policy's network with random weights."""
     policy = new_policy(_policy(setup).config, seed=1000 + setup.task.repeat_of(setup.seeds))
-    return field_of(policy, setup.problem.context)
+    return gradient_guess(policy, setup.problem.context)
 
 
 def negated(setup: Setup) -> GradientGuess:
     """Return the negative of the policy's guess."""
-    guess = field_of(_policy(setup), setup.problem.context)
+    guess = gradient_guess(_policy(setup), setup.problem.context)
     return lambda x, instances: -guess(x, instances)
 
 

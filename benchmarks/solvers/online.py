@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from zo_gym.agents.build import DIRECTIONAL_PRESETS
+from zo_gym.agents.presets import DIRECTIONAL_PRESETS
 
 from benchmarks.solvers import baselines, zeroth_order
 from benchmarks.solvers.agents import Variant, online_run
