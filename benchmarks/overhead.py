@@ -14,7 +14,7 @@ import torch
 from zo_gym.agents.algorithms.directional import Directional
 from zo_gym.agents.offline import OFFLINE, agent_for, learn
 from zo_gym.agents.policies import pretrained
-from zo_gym.agents.policies.policy_method import gradient_guess, follow
+from zo_gym.agents.policies.policy_method import follow, gradient_guess
 
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle

@@ -102,7 +102,7 @@ A learned guess of the direction in which a classifier's margin falls: for an im
 returns a gradient of the black-box part of eq. (9) of Anonymous (2022). During an attack,
 `zo_gym.gradient_models.guided_gp` corrects it.
 
-    zo_gym.minimize("{problem}", method="pretrained:{name}", composite=True)
+    zo_gym.minimize("{problem}[0]", method="pretrained:{name}", composite=True)
 
 ## Data
 

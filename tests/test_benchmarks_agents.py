@@ -11,8 +11,8 @@ import pytest
 import torch
 import tyro
 from torch import Tensor
-from zo_gym.agents.build import PRESETS
 from zo_gym.agents.evaluate import EvaluateArgs, redraw
+from zo_gym.agents.presets import PRESETS
 
 from benchmarks.figures.catalogue import FIGURES, draw
 from benchmarks.paper import PaperArgs, run_paper

@@ -139,17 +139,17 @@ def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder:
     if name.startswith("mnist"):
         return  # its victim takes a minute to train
     problem = suites.PRETRAINED[name].name
-    result = minimize(problem, method=f"pretrained:{name}", composite=True, budget=101, seed=0)
+    result = minimize(f"{problem}[0]", method=f"pretrained:{name}", composite=True, budget=101, seed=0)
     assert result.fun < 0.6 * result.trace.fun[0]
 
 
 def test_a_policy_of_ones_own_is_followed_as_one_that_ships(data_folder: Path | None) -> None:
     own: dict[str, Any] = {"composite": True, "budget": 8, "seed": 1}
-    shipped = minimize("digits_attack", method="pretrained:digits-attack", **own)
+    shipped = minimize("digits_attack[0]", method="pretrained:digits-attack", **own)
     for weights in (pretrained.folder("digits-attack"), pretrained.load("digits-attack")):
-        assert minimize("digits_attack", method="pretrained", weights=weights, **own).fun == shipped.fun
+        assert minimize("digits_attack[0]", method="pretrained", weights=weights, **own).fun == shipped.fun
     other = new_policy(pretrained.load("digits-attack").config, seed=5)
-    assert minimize("digits_attack", method="pretrained", weights=other, **own).fun > 2 * shipped.fun
+    assert minimize("digits_attack[0]", method="pretrained", weights=other, **own).fun > 2 * shipped.fun
 
 
 def test_the_comparison_follows_a_policy_of_a_family_as_those_that_ship_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,13 +183,13 @@ def test_the_comparison_follows_a_policy_of_a_family_as_those_that_ship_are(monk
 
 def test_unknown_policies_and_other_problems_are_refused() -> None:
     with pytest.raises(ValueError, match=r"needs a policy that ships.*got neither"):
-        minimize("digits_attack", method="pretrained", budget=50)
+        minimize("digits_attack[0]", method="pretrained", budget=50)
     with pytest.raises(ValueError, match="got both"):
-        minimize("digits_attack", method="pretrained:digits-attack", weights="runs/x/policy", budget=50)
+        minimize("digits_attack[0]", method="pretrained:digits-attack", weights="runs/x/policy", budget=50)
     with pytest.raises(FileNotFoundError, match=r"No policy in runs.x.policy"):
-        minimize("digits_attack", method="pretrained", weights="runs/x/policy", budget=50)
+        minimize("digits_attack[0]", method="pretrained", weights="runs/x/policy", budget=50)
     with pytest.raises(ValueError, match=r"pretrained policy.*'digit-attack'"):
-        minimize("digits_attack", method="pretrained:digit-attack", budget=50)
+        minimize("digits_attack[0]", method="pretrained:digit-attack", budget=50)
     with pytest.raises(ValueError, match="is for d = 64, and the problem has d = 30"):
         minimize("breast_cancer", method="pretrained:digits-attack", budget=50)
     with pytest.raises(ValueError, match="observes the context"):

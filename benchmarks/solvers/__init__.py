@@ -9,5 +9,5 @@
 - policy_training: how those policies are trained
 - online: methods that learn the gradient while they descend
 
-Each of these modules but base, guesses and policy_training holds a dict SOLVERS by name; the runner finds solvers there.
+Each of these modules but base, guesses and policy_training holds a dict SOLVERS by name, where the runner finds them.
 """

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from zo_gym.agents.presets import PRESETS, Preset
 from zo_gym.agents.curves import Act
 from zo_gym.agents.offline import agent_for, learn
 from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
+from zo_gym.agents.presets import PRESETS, Preset
 from zo_gym.agents.sb3.callbacks import Trajectory
 
 from benchmarks.recorder import Recorder

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from zo_gym.agents.policies.bundle import Policy, load_policy, new_policy
-from zo_gym.agents.policies.policy_method import gradient_guess, follow
+from zo_gym.agents.policies.policy_method import follow, gradient_guess
 
 from benchmarks.solvers.base import Run, Setup
 from benchmarks.solvers.zeroth_order import black_box_gradient, run_built

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zo_gym.agents.build import Preset
 from zo_gym.agents.offline import OFFLINE, train_policy
+from zo_gym.agents.presets import Preset
 
 from benchmarks.suites.policies import SOURCE, policy_folder
 from benchmarks.suites.task import Task
