@@ -123,7 +123,7 @@ def save_policy(agent: OffPolicyAlgorithm, config: PolicyConfig, folder: Path) -
     """
     policy = new_policy(config)
     trained: Any = agent.policy.actor
-    policy.actor.load_state_dict(trained.state_dict())
+    policy.actor.load_state_dict({name: value.cpu() for name, value in trained.state_dict().items()})
     save_weights(policy, folder)
     return policy
 
