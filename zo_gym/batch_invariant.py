@@ -1,10 +1,10 @@
-"""Matrix products whose row i has the same bits whatever the batch, and the sums and chunks that go with them.
+"""Matrix products whose row i has the same bits in every batch, and the sums and chunks that go with them.
 
 A row of a vector environment must equal the scalar environment exactly, so f(X)[i] must equal f(X[i:i+1])[0] bit for
 bit. On the CPU that rules out much of the obvious code:
 
-* BLAS sums in another order in the last (rows mod 4) rows, and where a row does not start on a cache line, so every
-  operand of a `LinearMap` is padded with zeros: rows to a multiple of 4, columns to whole lines;
+* BLAS uses another order of summation in the last (rows mod 4) rows, and where a row does not start on a cache line, so
+  every operand of a `LinearMap` is padded with zeros: rows to a multiple of 4, columns to whole lines;
 * sigmoid, softplus and fused multiply-adds round otherwise in a vector's tail than in its body; exp, log1p, sin and the
   four operations do not;
 * a lone long row is summed in pieces, one a thread, but its 2-norm is not, so sums of non-negative terms are 2-norms
@@ -25,25 +25,26 @@ from torch.nn.functional import pad
 from zo_gym.problem import Objective
 
 _BLAS_ROWS = 4
+"""The rows that BLAS kernels compute together."""
 _LINE = 16
-"""Elements of a cache line: 64 bytes of float32; two lines of float64."""
+"""The elements of a cache line of 64 bytes in float32; two lines in float64."""
 _CHUNK_ELEMENTS = 2**20
-"""Elements of the largest temporary: 8 MiB of float64, which stays near the cache."""
+"""The elements of the largest temporary: 8 MiB of float64, which stays near the cache."""
 _SPARSE_DENSITY = 0.2
-"""Below this share of non-zeros the sparse product is the faster one."""
+"""The share of non-zeros below which the sparse product is the faster one."""
 
 
 class LinearMap(NamedTuple):
     """A matrix A (n, d) as two batched functions; both return fresh memory that the caller may overwrite."""
 
     apply: Objective
-    """w (m, d) -> A w (m, n), batch-invariant."""
+    """Computes A w, w (m, d) -> (m, n), batch-invariant."""
     adjoint: Objective
-    """r (m, n) -> A^T r (m, d)."""
+    """Computes A^T r, r (m, n) -> (m, d), batch-invariant."""
 
 
 def linear_map(matrix: Tensor) -> LinearMap:
-    """A as a `LinearMap`, dense or sparse, whichever is quicker for its share of non-zeros."""
+    """Return A as a `LinearMap`, dense or sparse, whichever is quicker for its share of non-zeros."""
     if torch.count_nonzero(matrix) < _SPARSE_DENSITY * matrix.numel():
         rows, columns = _csr(matrix), _csr(matrix.T)
         return LinearMap(lambda w: _sparse_product(rows, w), lambda r: _sparse_product(columns, r))
@@ -53,18 +54,18 @@ def linear_map(matrix: Tensor) -> LinearMap:
 
 
 def squared_norm(rows: Tensor) -> Tensor:
-    """(m, n) -> (m,): sum of squares, batch-invariant."""
+    """Sum the squares of each row, (m, n) -> (m,), batch-invariant."""
     return norm(rows).square_()
 
 
 def norm(rows: Tensor) -> Tensor:
-    """(m, n) -> (m,): Euclidean norm, batch-invariant."""
+    """Compute the Euclidean norm of each row, (m, n) -> (m,), batch-invariant."""
     lengths: Tensor = torch.linalg.vector_norm(rows if rows.stride(-1) == 1 else rows.contiguous(), dim=-1)
     return lengths
 
 
 def in_chunks(fun: Objective, width: int) -> Objective:
-    """`fun`, called on so few points at a time that a temporary (points, width) stays small."""
+    """Return `fun` called on so few points at a time that a temporary (points, width) stays small."""
     size = max(_BLAS_ROWS, _CHUNK_ELEMENTS // width // _BLAS_ROWS * _BLAS_ROWS)
 
     def chunked(points: Tensor) -> Tensor:
@@ -76,11 +77,13 @@ def in_chunks(fun: Objective, width: int) -> Objective:
 
 
 def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
-    """An orthogonal matrix (dim, dim), float64, ~ Haar measure."""
+    """Draw an orthogonal matrix (dim, dim), float64, from the Haar measure.
+
+    Reference: Mezzadri (2007), "How to generate random matrices from the classical compact groups", Notices AMS 54,
+    arXiv:math-ph/0609050 (the signs).
+    """
     q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
-    rotation: Tensor = (
-        q * r.diagonal().sign()
-    )  # the signs make the factorisation unique, hence Q uniform (Mezzadri 2007)
+    rotation: Tensor = q * r.diagonal().sign()  # the signs make the factorisation unique, hence Q uniform
     return rotation
 
 
@@ -102,7 +105,7 @@ def _pad(matrix: Tensor, rows: int) -> Tensor:
 
 
 def _sparse_product(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """CSR (n, k) x (m, k) -> (m, n), contiguous."""
+    """Multiply a CSR matrix (n, k) with vectors (m, k); (m, n), contiguous."""
     product: Tensor = torch.mm(matrix, vectors.T.contiguous())
     return product.T.contiguous()
 

@@ -7,22 +7,23 @@ from torch import Tensor
 
 
 def unit(u: Tensor) -> Tensor:
-    """u / |u| over the last dimension; 0 stays 0."""
+    """Return u / |u| over the last dimension; 0 stays 0."""
     norm = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
     return u / norm.clamp_min(torch.finfo(u.dtype).tiny)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """cos of the angle between a and b over the last dimension, (B, d) x (B, d) -> (B,); 0 where one of them is 0."""
+    """Return the cosine between a and b over the last dimension, (B, d) x (B, d) -> (B,); 0 where one of them is 0."""
     return (unit(a) * unit(b)).sum(-1)
 
 
 def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
-    """g_i (|g_i| / max |g|)^(p - 1), scaled to length 1; 0 stays 0.
+    """Return the vector of all g_i (|g_i| / max |g|)^(p - 1), scaled to length 1; 0 stays 0.
 
     Args:
-        g: (B, d).
-        sharpness: p >= 1, a number or (B, 1). 1 leaves the direction of g; infinity would leave its largest coordinate.
+        g: The vectors, (B, d).
+        sharpness: p >= 1, a number or (B, 1). 1 keeps the direction of g; infinity would keep its largest coordinate
+            alone.
     """
     largest = g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
     share = g.abs() / largest
@@ -33,14 +34,17 @@ def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
 
 
 def orthonormalise(u: Tensor) -> Tensor:
-    """An orthonormal basis of the span of the directions (B, q, d), row by row; q <= d.
+    """Return an orthonormal basis of the span of the directions (B, q, d), row by row; q <= d.
 
-    Gram-Schmidt, each vector projected and normalised twice (Giraud et al. 2005: twice is enough), from operations that
-    give a row the same bits in every batch; LAPACK's QR does not, and its threads cost more than such small
-    matrices are worth. The first basis vector is the first direction's; one that depends on the earlier ones is 0.
+    This is Gram-Schmidt with each vector projected and normalised twice, from operations that give a row the same bits
+    in every batch; LAPACK's QR does not, and its threads cost more than they save on such small matrices. The first
+    basis vector has the first direction; one that depends linearly on the earlier ones is 0.
 
     Raises:
         ValueError: q > d.
+
+    Reference: Giraud et al. (2005), "Rounding error analysis of the classical Gram-Schmidt orthogonalization process",
+    Numer. Math. 101 (twice is enough).
     """
     q, d = u.shape[1:]
     if q == 1:

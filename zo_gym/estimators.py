@@ -1,7 +1,8 @@
-"""Which points to query, and how their values become a gradient.
+"""Estimators: they choose the points to query, and turn their values into a gradient.
 
 With slopes delta_i = (f(x + mu u_i) - f(x)) / mu every estimate here is g = sum_i w_i delta_i u_i, so the queries
-also measure grad f . g = sum_i w_i delta_i^2 (`Estimate.gain`): what a unit step along -g should gain.
+also measure grad f . g = sum_i w_i delta_i^2 (`Estimate.gain`): a step -eta g lowers the linear model of f by eta times
+that.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _forward_slopes(values: Tensor, fx: Tensor, mu: float) -> Tensor:
 
 
 def _mean(slopes: Tensor, u: Tensor) -> Estimate:
-    """g = (1/q) sum_i delta_i u_i (eq. 1; eq. 2 where q = 1)."""
+    """Return g = (1/q) sum_i delta_i u_i (eq. 1; eq. 2 where q = 1)."""
     if u.shape[1] == 1:  # eq. 2 needs no reductions, and is the environment's every step
         return Estimate(gradient=slopes * u.squeeze(1), slopes=slopes, gain=(slopes * slopes).squeeze(1))
     gradient = (slopes[:, :, None] * u).mean(1)  # (B, q, 1) x (B, q, d) -> (B, d)
@@ -61,20 +62,25 @@ def _span(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
 
 
 forward = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=_forward)
-"""g = (1/q) sum_i (f(x + mu u_i) - f(x)) / mu u_i (eq. 1), eq. 2 for q = 1. Costs q queries per row, f(x) cached.
+"""Estimates g = (1/q) sum_i (f(x + mu u_i) - f(x)) / mu u_i (eq. 1; eq. 2 for q = 1). Costs q queries per row.
 
 Unbiased for grad f as mu -> 0 where E[u u^T] = I. For one Gaussian direction E|g|^2 = (d + 2) |grad f|^2.
-Reference: Nesterov and Spokoiny (2017), eq. 30.
+
+Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", Found. Comput. Math.
+17, eq. 30.
 """
 
 central = Estimator(num_queries=lambda q, d: 2 * q, points=_central_points, combine=_central)
-"""g = (1/q) sum_i (f(x + mu u_i) - f(x - mu u_i)) / (2 mu) u_i. Costs 2q queries per row; the error in mu is O(mu^2).
+"""Estimates g = (1/q) sum_i (f(x + mu u_i) - f(x - mu u_i)) / (2 mu) u_i. Costs 2q queries per row.
 
-Exact slopes on a quadratic. Reference: Nesterov and Spokoiny (2017), eq. 30.
+The error in mu is O(mu^2); on a quadratic the slopes are exact.
+
+Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", Found. Comput. Math.
+17, eq. 30.
 """
 
 coordinate = Estimator(num_queries=lambda q, d: d, points=_axes_points, combine=_coordinate)
-"""g_i = (f(x + mu e_i) - f(x)) / mu for all d axes. Costs d queries per row; the sampled directions are not used."""
+"""Estimates g_i = (f(x + mu e_i) - f(x)) / mu along all d axes, instead of the directions. Costs d queries per row."""
 
 
 def _span_queries(q: int, d: int) -> int:
@@ -84,9 +90,10 @@ def _span_queries(q: int, d: int) -> int:
 
 
 span = Estimator(num_queries=_span_queries, points=_forward_points, combine=_span, prepare=orthonormalise)
-"""Projection of grad f on the span of the directions: g = sum_i delta_i v_i, v an orthonormal basis. Costs q queries.
+"""Estimates the projection of grad f on the span of the directions: g = sum_i delta_i v_i. Costs q queries per row.
 
-For q = 1 this is eq. 2 with |u| = 1, the transition of the paper's MDP. |g| <= |grad f| as mu -> 0.
+The v_i are an orthonormal basis of the span. For q = 1 this is eq. 2 with |u| = 1, the transition of the paper's MDP.
+|g| <= |grad f| as mu -> 0.
 """
 
 ESTIMATORS: dict[str, Estimator] = {"forward": forward, "central": central, "coordinate": coordinate, "span": span}

@@ -1,4 +1,4 @@
-"""Writing files so that a crash never leaves half of one, and what a run folder says about where it came from."""
+"""Atomic writing of files, and the provenance that a run folder records."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("zo-gym", "torch", "numpy", "gymnasium", "stable-baselines3")
+"""The distributions whose versions are recorded."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -34,13 +35,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """`content` as indented JSON, atomically."""
+    """Write `content` as indented JSON, atomically."""
     text = json.dumps(content, indent=2, default=str) + "\n"
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 
 def write_text(path: Path, text: str) -> None:
-    """`text`, atomically."""
+    """Write `text`, atomically."""
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 
@@ -49,7 +50,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def provenance() -> dict[str, Any]:
-    """The command, the versions and the git commit behind a run."""
+    """Return the command, the versions and the git commit behind a run."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
@@ -66,7 +67,7 @@ def _version(name: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The checkout's commit, "-dirty" appended where files differ from it; None for an installed package."""
+    """Return the checkout's commit, with "-dirty" where files differ from it; None for an installed package."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],

@@ -1,4 +1,4 @@
-"""Every metric that training logs: name, unit and meaning. Nothing is logged under a name that is not here."""
+"""The table of every metric that training logs: name, unit and meaning. No other name is logged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ class Metric(NamedTuple):
     """One line of the table."""
 
     name: str
+    """The name in the log, "group/metric"."""
     unit: str
+    """The unit."""
     meaning: str
+    """The meaning, for the table."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -39,12 +42,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/critic_loss",
         "reward^2",
-        "squared TD error of the last updates; directional: of slopes, relative, and what else is weighed in",
+        "squared TD error of the last updates; of directional agents: relative squared error of slopes, plus penalties",
     ),
     Metric("train/actor_loss", "reward", "minus the critic's value of the actor's directions"),
-    Metric("train/learning_rate", "1", "of actor and critic"),
+    Metric("train/learning_rate", "1", "learning rate of actor and critic"),
     Metric("train/ent_coef", "1", "SAC's entropy coefficient"),
-    Metric("train/ent_coef_loss", "1", "SAC's loss for it"),
+    Metric("train/ent_coef_loss", "1", "SAC's loss for the entropy coefficient"),
     Metric("final/policy_f", "f", "best f of the trained policy at the budget, mean over the fresh starts"),
     Metric("final/untrained_f", "f", "the same for the untrained policy (control)"),
     Metric("final/zo_sgd_f", "f", "the same for tuned ZO-SGD"),
@@ -56,7 +59,7 @@ NAMES = frozenset(metric.name for metric in METRICS)
 
 
 def table() -> str:
-    """The metrics as a Markdown table."""
+    """Return the metrics as a Markdown table."""
     lines = ["| metric | unit | meaning |", "|---|---|---|"]
     lines += [f"| `{m.name}` | {m.unit} | {m.meaning} |" for m in METRICS]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Random numbers per row: every draw names its generators, one per row."""
+"""Random numbers per row: every draw takes its generators, one per row."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def take(state: Any, rows: np.ndarray) -> Any:
-    """The rows with these indices (b,), as a state of its own."""
+    """Return the rows with these indices (b,) as a state of their own."""
     if state is None:
         return None
     if isinstance(state, Tensor):
@@ -20,7 +20,7 @@ def take(state: Any, rows: np.ndarray) -> Any:
 
 
 def put(state: Any, rows: np.ndarray, new: Any) -> Any:
-    """A copy of `state` with these rows replaced by the rows of `new`."""
+    """Return a copy of `state` with these rows replaced by the rows of `new`."""
     if state is None:
         return None
     if isinstance(state, Tensor):
@@ -29,7 +29,7 @@ def put(state: Any, rows: np.ndarray, new: Any) -> Any:
 
 
 def concatenate(first: Any, second: Any) -> Any:
-    """The rows of `first`, then the rows of `second`."""
+    """Return the rows of `first`, then the rows of `second`."""
     if first is None:
         return None
     if isinstance(first, Tensor):
@@ -38,7 +38,7 @@ def concatenate(first: Any, second: Any) -> Any:
 
 
 def leaves(state: Any) -> list[Tensor]:
-    """The tensors of a state, in a fixed order."""
+    """List the tensors of a state, in a fixed order."""
     if state is None:
         return []
     if isinstance(state, Tensor):
@@ -47,7 +47,7 @@ def leaves(state: Any) -> list[Tensor]:
 
 
 def with_leaves(like: Any, new: list[Tensor]) -> Any:
-    """A state shaped like `like` with these tensors: the inverse of `leaves`."""
+    """Return a state shaped like `like` with these tensors: the inverse of `leaves`."""
     return _fill(like, iter(new))
 
 

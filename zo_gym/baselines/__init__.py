@@ -1,9 +1,9 @@
-"""Baselines: methods that own their loop. They are no sampler x estimator x rule, yet compete at the same queries.
+"""Baselines: complete methods with a loop of their own, which compete at the same queries.
 
-A baseline is handed a start and one function, `evaluate`, which is its only access to f, counts every point, and raises
+A baseline receives a start and one function, `evaluate`, which is its only access to f, counts every point, and raises
 `BudgetError` for a call that no longer fits. All of them first evaluate x0, alone (1 query), so that a run is never
-worse than its start. The result is the best point that was ever evaluated; whoever supplies `evaluate` records it, as
-`minimize` does.
+worse than its start. The result is the best point that was ever evaluated; the caller, who supplies `evaluate`, records
+it, as `minimize` does.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ def run_baseline(name: str, evaluate: Evaluate, x0: Tensor, generator: torch.Gen
 
     Args:
         name: A key of `BASELINES`.
-        evaluate: f, counted, see `Evaluate`. Any other exception it raises ends the run and reaches the caller.
-        x0: Start (d,).
-        generator: Of all random numbers of the run.
-        **options: The baseline's own.
+        evaluate: Computes f, counted; see `Evaluate`. Any other exception that it raises ends the run and reaches the
+            caller.
+        x0: The start, (d,).
+        generator: Draws all random numbers of the run.
+        **options: The baseline's own keywords.
 
     Returns:
         True if it converged, False if `evaluate` had no room for the next call.

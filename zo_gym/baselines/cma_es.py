@@ -1,4 +1,4 @@
-"""CMA-ES, by the library pycma."""
+"""CMA-ES, computed by the library pycma."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ def cma_es(
     popsize: int | None = None,
     diagonal: bool = False,
 ) -> None:
-    """Covariance matrix adaptation, by pycma. Costs `popsize` queries a generation; O(d^2) memory, O(d) if diagonal.
+    """Minimise by covariance matrix adaptation. Costs `popsize` queries a generation; memory O(d^2), O(d) if diagonal.
 
     pycma draws from `generator`, not from numpy's global state, prints nothing and writes no file. It stops by its
     own criteria, above all when the population has contracted; it is then started anew at the best point so far with
-    the first sigma0 and popsize, so that the budget is always used.
+    the original sigma0 and popsize, so that the budget is always used.
 
     Args:
-        evaluate: f, counted.
-        x0: Mean of the first population (d,).
-        generator: Of all normal variates.
-        sigma0: Standard deviation of the first population, in units of x.
-        popsize: Points a generation, >= 2; None for pycma's 4 + 3 log d.
-        diagonal: Adapt variances alone (Ros and Hansen 2008), which learns d times as fast: for budgets far below d^2.
+        evaluate: Computes f, counted.
+        x0: The mean of the first population, (d,).
+        generator: Draws all normal variates.
+        sigma0: The standard deviation of the first population, in units of x.
+        popsize: The points of a generation, >= 2; None for pycma's 4 + 3 log d.
+        diagonal: Adapt variances alone, which takes d times fewer queries: for budgets far below d^2.
 
     Raises:
         ImportError: pycma is not installed.
         TypeError, ValueError: An option is out of its range.
 
-    Reference: Hansen (2016), "The CMA evolution strategy: a tutorial".
+    References: Hansen (2016), "The CMA evolution strategy: a tutorial", arXiv:1604.00772; Ros and Hansen (2008), "A
+    simple modification in CMA-ES achieving linear time and space complexity", PPSN (`diagonal`).
     """
     try:
         import cma

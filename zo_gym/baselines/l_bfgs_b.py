@@ -1,4 +1,4 @@
-"""L-BFGS-B on finite differences, by scipy."""
+"""L-BFGS-B on finite differences, computed by scipy."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ def l_bfgs_b(
     maxcor: int = 10,
     restart_std: float | None = None,
 ) -> None:
-    """Quasi-Newton steps on forward differences along all axes, by scipy. Costs d + 1 queries a gradient, as one batch.
+    """Minimise by quasi-Newton steps on forward differences along all axes. Costs d + 1 queries a gradient, as a batch.
 
-    A descent ends where scipy finds that it has converged, or that differences no longer give a direction of descent.
-    Then the rest of the budget stays unspent, or a descent from another start spends it (`restart_std`).
+    A descent ends when scipy finds that it has converged, or that differences no longer give a direction of descent.
+    Then the rest of the budget stays unspent, or descents from other starts spend it (`restart_std`).
 
     Args:
-        evaluate: f, counted.
-        x0: Start (d,).
-        generator: Where further starts come from.
-        smoothing: The differences' length; None for sqrt(eps) max(1, |x_i|), eps the rounding unit of x0's dtype.
-        ftol: Stop where a step lowers f by less than this, relative to max(|f|, 1).
-        gtol: Stop where no component of the gradient exceeds this.
-        maxcor: How many past steps the approximation of the Hessian remembers.
-        restart_std: Standard deviation, in units of x, of the normal noise that is added to x0 for each further descent
-            (multi-start, for f with several local minima), until the budget is spent; None: one descent from x0.
+        evaluate: Computes f, counted.
+        x0: The start, (d,).
+        generator: Draws further starts.
+        smoothing: The length of the differences, in units of x; None for sqrt(eps) max(1, |x_i|), eps the rounding unit
+            of x0's dtype.
+        ftol: Stop when a step lowers f by less than this, relative to max(|f|, 1).
+        gtol: Stop when no component of the gradient exceeds this, in units of f per unit of x.
+        maxcor: The number of past steps that the approximation of the Hessian uses.
+        restart_std: The standard deviation, in units of x, of the normal noise that is added to x0 for each further
+            descent (multi-start, for f with several local minima), until the budget is spent; None: one descent.
 
     Raises:
         TypeError, ValueError: An option is out of its range.
 
-    Reference: Byrd et al. (1995), "A limited memory algorithm for bound constrained optimization".
+    Reference: Byrd et al. (1995), "A limited memory algorithm for bound constrained optimization", SIAM J. Sci. Comput.
+    16.
     """
     from scipy.optimize import minimize
 

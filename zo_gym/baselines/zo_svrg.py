@@ -1,4 +1,4 @@
-"""ZO-SVRG: variance reduction by a snapshot of the gradient."""
+"""ZO-SVRG: a snapshot of the gradient reduces the variance of its estimates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zo_gym.rng import normal
 from zo_gym.step import require_smoothing
 
 FEW = 100
-"""The most dimensions for which the snapshot goes through all axes unless told otherwise."""
+"""The default number of random directions of a snapshot, and the largest d at which it uses all axes instead."""
 
 
 def zo_svrg(
@@ -26,31 +26,32 @@ def zo_svrg(
     epoch_length: int = 10,
     snapshot_directions: int | None = None,
 ) -> None:
-    """Variance reduction: v = g(x; U) - g(x~; U) + g~, x' = x - eta v, with the same directions U at both points.
+    """Minimise by steps x' = x - eta v with v = g(x; U) - g(x~; U) + g~, the same directions U at both points.
 
     An epoch takes the iterate as its snapshot x~, with an estimate g~ from many queries, and makes `epoch_length`
     steps. Near x~ the noise of the two estimates along U cancels. In the first step, at x = x~, it does so entirely.
 
-    Deviation: the source averages over the n terms of a finite sum as well. A black box is a single term, so the
-    variance that is left to reduce is that of the directions.
+    Deviation from the source: it averages over the n terms of a finite sum as well. A black box is a single term, so
+    the variance that is left to reduce is that of the directions.
 
     Costs d (or `snapshot_directions`) queries an epoch, 2q + 1 a step.
 
     Args:
-        evaluate: f, counted.
-        x0: Start (d,).
-        generator: Of the directions.
-        learning_rate: eta; None for 1 / d.
-        num_directions: q, ~ N(0, I).
-        smoothing: mu > 0.
-        epoch_length: Steps from one snapshot to the next.
-        snapshot_directions: Random directions of g~; None for all d axes if d <= 100 (g~ is then exact but for mu),
+        evaluate: Computes f, counted.
+        x0: The start, (d,).
+        generator: Draws the directions.
+        learning_rate: eta > 0; None for 1 / d.
+        num_directions: q, the directions of U, ~ N(0, I).
+        smoothing: mu > 0, in units of x.
+        epoch_length: The steps from one snapshot to the next.
+        snapshot_directions: The random directions of g~; None for all d axes if d <= 100 (g~ is then exact but for mu),
             else 100 random directions.
 
     Raises:
         TypeError, ValueError: An option is out of its range.
 
-    Reference: Liu et al. (2018), "Zeroth-order stochastic variance reduction for nonconvex optimization", Algorithm 2.
+    Reference: Liu et al. (2018), "Zeroth-order stochastic variance reduction for nonconvex optimization", NeurIPS,
+    arXiv:1805.10367, Algorithm 2.
     """
     d = len(x0)
     eta = 1 / d if learning_rate is None else check_positive("learning_rate", learning_rate)

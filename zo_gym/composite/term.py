@@ -62,5 +62,5 @@ class RowTerm(NamedTuple):
     project_step: Callable[[Tensor, Tensor, Tensor], Tensor]
     """See `CompositeTerm.project_step`: x (B, d), x' (B, d), g (B, d) -> (B, d)."""
     minimise_model: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None
-    """See `CompositeTerm.minimise_model`: x (B, d), the black-box part at x (B,), its gradient (B, d), and a number (B,)
-    to add to the part first -> (B, d). None where no formula exists."""
+    """See `CompositeTerm.minimise_model`: x (B, d), the black-box part at x (B,), its gradient (B, d), and a number
+    (B,) to add to the part first -> (B, d). None where no formula exists."""

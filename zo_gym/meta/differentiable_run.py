@@ -5,8 +5,11 @@
     f(points) + (points - points.detach()) . g,
 
 g the gradient of f at the iterate: the values are those of f, and their derivative is of first order. Hessians are
-dropped, as Andrychowicz et al. (2016) do: g itself counts as a constant, and moving a direction by du changes the slope
-along it by g . du.
+dropped, as in the source: g itself counts as a constant, and moving a direction by du changes the slope along it by
+g . du.
+
+Reference: Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent", NeurIPS,
+arXiv:1606.04474.
 """
 
 from __future__ import annotations
@@ -27,24 +30,24 @@ from zo_gym.tree import leaves, with_leaves
 
 
 class Setting(NamedTuple):
-    """Where runs are unrolled: B rows, each with an instance of its own."""
+    """The fixed part of B unrolled runs, each with an instance of its own."""
 
     oracle: Oracle
     """Evaluates f; B rows."""
     generators: Generators
-    """One per row, for instances, starts and directions."""
+    """One generator per row, for instances, starts and directions."""
     smoothing: float
-    """mu."""
+    """mu, in units of x."""
     black_box: bool
-    """Measure g instead of asking the problem for it."""
+    """Whether to measure g instead of asking the problem for it."""
 
 
 class DifferentiableRun(NamedTuple):
     """B runs between two steps."""
 
     state: RunState
-    """Has not observed the last step yet: the next step observes it first, so that no derivative is lost where the
-    history is cut in between."""
+    """The state before it has observed the last step: the next step observes it first, so that no derivative is lost
+    where the history is cut in between."""
     last: Step
     """The last step; at the start one that moved nowhere."""
     gradient: Tensor

@@ -1,11 +1,12 @@
-"""The recurrent networks of ZO-LSTM: one small LSTM that every coordinate runs on its own, and a file that holds two.
+"""The recurrent networks of ZO-LSTM: a small LSTM that every coordinate runs on its own, and a file that holds two.
 
 All coordinates share the weights, so a network trained at one dimension works at any other; each has its own memory.
-A coordinate is a row of the products here, and a row has the same bits in every batch, as in `zo_gym.batch_invariant`:
-operands are padded to whole cache lines and blocks of rows.
+A coordinate is a row of the matrix products here, and a row has the same bits in every batch, as in
+`zo_gym.batch_invariant`: operands are padded to whole cache lines and blocks of rows.
 
-Reference: Ruan, Xiong, Reddi, Kumar and Hsieh (2019), "Learning to learn by zeroth-order oracle", section 3; the
-coordinatewise LSTM is that of Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent".
+References: Ruan et al. (2019), "Learning to learn by zeroth-order oracle", arXiv:1910.09464, section 3; Andrychowicz et
+al. (2016), "Learning to learn by gradient descent by gradient descent", NeurIPS, arXiv:1606.04474 (the LSTM per
+coordinate).
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ from zo_gym.batch_invariant import padded, padded_product
 from zo_gym.files import write_atomically
 
 HIDDEN = 10
+"""The cells of the LSTM, as in the source."""
 OUTPUT_SCALE = 0.1
-"""What the output layer is multiplied by when it is drawn: an untrained network moves, or stretches, by little."""
+"""The factor of the output layer when it is drawn: an untrained network moves, or scales, by little."""
 FORMAT = 1
+"""The version of the file's layout."""
 
 _GATES = 4
 
 Part = Literal["update", "query"]
 INPUTS: dict[Part, int] = {"update": 1, "query": 2}
-"""Numbers per coordinate that each network reads: g; the last g and the last move."""
+"""The numbers per coordinate that each network reads: g; the last g and the last move."""
 
 
 class Memory(NamedTuple):
-    """What each coordinate's LSTM remembers."""
+    """The state of each coordinate's LSTM."""
 
     hidden: Tensor
     """h, (B, d, 10)."""
@@ -46,13 +49,13 @@ class Memory(NamedTuple):
 
 
 def no_memory(x: Tensor) -> Memory:
-    """The memory at the start: zeros for x (B, d), in its dtype and on its device. 20 numbers per coordinate."""
+    """Return the memory at the start: zeros for x (B, d), 20 numbers per coordinate, in its dtype and on its device."""
     zeros = x.new_zeros(*x.shape, HIDDEN)
     return Memory(zeros, zeros.clone())
 
 
 class CoordinateLSTM(nn.Module):
-    """One LSTM layer of 10 cells without biases, then 10 -> 1 without bias; zero inputs leave a zero memory zero.
+    """An LSTM layer of 10 cells, then a linear layer 10 -> 1, both without bias: zero inputs leave a zero memory zero.
 
     i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o); c' = f c + i tanh(z_g); h' = o tanh(c'); output w . h', where
     z = [inputs, h] W.
@@ -61,7 +64,7 @@ class CoordinateLSTM(nn.Module):
     output's x 0.1; they are frozen until `requires_grad_()`.
 
     Args:
-        inputs: Numbers per coordinate.
+        inputs: The numbers per coordinate.
         generator: Draws the weights; on the CPU.
     """
 
@@ -82,14 +85,13 @@ class CoordinateLSTM(nn.Module):
         self.register_buffer("_halves", torch.cat([half, half, whole, half]), persistent=False)
 
     def forward(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """One step of every coordinate: inputs (B, d, k), memory -> outputs (B, d), memory. Follows inputs' dtype."""
+        """Step every coordinate: inputs (B, d, k), memory -> outputs (B, d), memory, in the dtype of the inputs."""
         rows = torch.cat([inputs, memory.hidden], dim=-1).flatten(0, 1)  # (B d, k + 10)
         weight = torch.cat([self.input_weight, self.hidden_weight]) * self._halves  # (k + 10, 40)
         # sigmoid(z) = (1 + tanh(z / 2)) / 2: torch.sigmoid rounds otherwise in a vector's tail than in its body, and
         # the derivative of 1 / (1 + exp(-z)) overflows.
-        t = torch.tanh(padded_product(rows, padded(weight.to(rows)))).view(
-            *memory.hidden.shape[:2], -1
-        )  # (B, d, 40 and padding)
+        product = padded_product(rows, padded(weight.to(rows))).view(*memory.hidden.shape[:2], -1)
+        t = torch.tanh(product)  # (B, d, 40 and padding)
         enter, keep, candidate, leave = t[..., : _GATES * HIDDEN].chunk(_GATES, dim=-1)
         cell = ((1 + keep) * memory.cell + (1 + enter) * candidate) / 2
         hidden = (1 + leave) / 2 * torch.tanh(cell)
@@ -98,12 +100,13 @@ class CoordinateLSTM(nn.Module):
 
 @dataclass(frozen=True)
 class LSTMOptimizer:
-    """What meta-training makes: the networks of ZO-LSTM.
+    """The networks of ZO-LSTM, as meta-training returns them.
 
     Attributes:
-        update: UpdateRNN, g -> move.
-        query: QueryRNN, last g and move -> scales of the directions; None before stage 2 of the training.
-        record: How it was trained, as JSON: settings, data, queries, losses.
+        update: UpdateRNN computes the move from g.
+        query: QueryRNN computes the scales of the directions from the last g and move; None before stage 2 of the
+            training.
+        record: Describes the training, as JSON: settings, data, queries, losses.
     """
 
     update: CoordinateLSTM
@@ -112,15 +115,15 @@ class LSTMOptimizer:
 
 
 Weights = CoordinateLSTM | LSTMOptimizer | str | Path | None
-"""What a sampler or rule may be given: a network, an optimizer, the file of one, or None for an untrained network."""
+"""A network, an optimizer, the file of one, or None for an untrained network."""
 
 
 def network_of(weights: Weights, part: Part) -> CoordinateLSTM:
-    """The network that `weights` means for this part; None gives an untrained one, always the same.
+    """Return the network that `weights` holds for this part; None gives an untrained one, always the same.
 
     Raises:
         FileNotFoundError: There is no such file.
-        TypeError, ValueError: It is nothing of the kind, or holds no network for this part.
+        TypeError, ValueError: It is none of `Weights`, or holds no network for this part.
     """
     if weights is None:
         return CoordinateLSTM(INPUTS[part], torch.Generator().manual_seed(0))
@@ -132,7 +135,10 @@ def network_of(weights: Weights, part: Part) -> CoordinateLSTM:
             raise ValueError("weights must hold a query network, got an optimizer without one. Train stage 2, too.")
         weights = found
     if not isinstance(weights, CoordinateLSTM):
-        raise TypeError(f"weights must be a file, an LSTMOptimizer or a CoordinateLSTM, got {weights!r:.80}.")
+        raise TypeError(
+            f"weights must be a file, an LSTMOptimizer or a CoordinateLSTM, got {weights!r:.80}. "
+            "Pass one that meta_train returned."
+        )
     if len(weights.input_weight) != INPUTS[part]:
         raise ValueError(
             f"weights must read {INPUTS[part]} number(s) per coordinate for the {part} network, "
@@ -155,7 +161,7 @@ def save_optimizer(optimizer: LSTMOptimizer, path: str | Path) -> None:
 
 
 def load_optimizer(path: str | Path) -> LSTMOptimizer:
-    """The optimizer that `save_optimizer` wrote, frozen. Runs no code from the file.
+    """Load the optimizer that `save_optimizer` wrote, frozen. Runs no code from the file.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -179,7 +185,7 @@ def load_optimizer(path: str | Path) -> LSTMOptimizer:
 
 
 def _network(part: Part, weights: dict[str, Tensor]) -> CoordinateLSTM | None:
-    """The network whose tensors are named "<part>.<name>", None where there are none."""
+    """Return the network whose tensors are named "<part>.<name>", or None where there are none."""
     own = {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
     if not own:
         return None

@@ -24,7 +24,8 @@ NOISE_LENGTH = 1e-3
 def guided_es(alpha: float = 0.5, num_surrogates: int = 2, surrogates: Surrogates = "estimates") -> Sampler:
     """Draw u = sqrt(alpha) xi + sqrt((1 - alpha) d / k) U zeta, where U is an orthonormal basis of k surrogates.
 
-    xi ~ N(0, I_d) and zeta ~ N(0, I_k). Until k surrogates exist, and where they are collinear, random directions fill the basis, so U always has rank k.
+    xi ~ N(0, I_d) and zeta ~ N(0, I_k). Until k surrogates exist, and where they are collinear, random directions fill
+    the basis, so that U always has rank k.
 
     Deviation from the source: u is sqrt(d) / sigma times theirs, so that E|u|^2 = d as for every sampler here. So
     mu = sigma / sqrt(d) probes the points that they probe; with estimator `central` the estimate is d / beta times
@@ -35,9 +36,9 @@ def guided_es(alpha: float = 0.5, num_surrogates: int = 2, surrogates: Surrogate
         num_surrogates: k, capped at d. Memory O(k d) per row.
         surrogates: "estimates": the last k gradient estimates. "estimate-and-move": of each step the estimate and the
             move, the newest k of them, so that k = 2 means the last g and the last x' - x, which learned optimisers
-            read, too. Under plain sgd the two are collinear and half of the basis is random: there, on two classification
-            problems (d = 13 and 24, 20 seeds, 5,000 queries), "estimates" ended lower by .001 to .007 in three of four
-            cases and higher by .0002 in one; under Adam and momentum neither won.
+            read, too. Under plain sgd the two are collinear and half of the basis is random: there, on two
+            classification problems (d = 13 and 24, 20 seeds, 5,000 queries), "estimates" ended lower by .001 to .007 in
+            three of four cases and higher by .0002 in one; under Adam and momentum neither was better.
 
     Raises:
         TypeError, ValueError: An argument is not as described.

@@ -14,8 +14,8 @@ from zo_gym.rng import normal
 def true_gradient(gradient: Objective) -> Sampler:
     """Draw u_1 = grad f(x) / |grad f(x)|, and the other directions, if q > 1, from N(0, I).
 
-    With the estimator `span` and q = 1 a step is gradient descent whose slope is still measured, at 2 queries a step: the
-    most that any choice of one direction can give. Directions beyond the first cost queries and add nothing.
+    With the estimator `span` and q = 1 a step is gradient descent whose slope is still measured, at 2 queries a step:
+    the most that any choice of one direction can give. Directions beyond the first cost queries and add nothing.
 
     Evaluations of the gradient are not queries: no budget pays for them, and no query count shows them.
 

@@ -40,8 +40,8 @@ def trust_region(learning_rate: float) -> UpdateRule:
     """Step to x' = x + s if that lowers f, where s minimises the gradient model within |s| <= radius.
 
     `Estimate.gradient_at` predicts g at other points, so that one step follows a curved valley and stops at its bottom,
-    at no query: s is the end of 20 projected Barzilai-Borwein steps, each with the shorter of their two lengths, without
-    those that lead uphill. Where no model predicts g elsewhere, s is the radius along -g.
+    at no query: s is the end of 20 projected Barzilai-Borwein steps, each with the shorter of their two lengths,
+    without those that lead uphill. Where no model predicts g elsewhere, s is the radius along -g.
 
     With actual = f(x) - f(x') and predicted the integral of the predicted gradient along the inner steps,
     actual / predicted < 0.25 halves the radius, and > 0.6 after a step of at least 0.8 radii makes it grow by 60 %. It
