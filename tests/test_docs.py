@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import importlib.util
 import re
 import subprocess
@@ -103,11 +102,11 @@ def numbers(text: str) -> list[float]:
 
 @pytest.mark.parametrize(("name", "problem", "view"), sorted(used_files(), key=str))
 def test_a_table_shows_the_numbers_that_are_stored(name: str, problem: str | None, view: str | None) -> None:
-    table = extension("results").build(name, problem, view)
+    results = extension("results")
+    table = results.build(name, problem, view)
     rows = [row for _, group in table.groups for row in group]
     assert all(len(row) == len(table.head) for row in rows)
-    with (DOCS / "results" / name).open(newline="", encoding="utf-8") as file:
-        records = list(csv.DictReader(file))
+    records = results.read(name)
     if "mean_all" not in records[0]:  # shown as it is: nothing is lost, nothing is added
         stored = [[cell for key, cell in record.items() if key != "group"] for record in records]
         assert [numbers(" ".join(row)) for row in rows] == [numbers(" ".join(row)) for row in stored]
@@ -115,18 +114,31 @@ def test_a_table_shows_the_numbers_that_are_stored(name: str, problem: str | Non
     problem = problem or records[0]["problem"]
     by_label = {record["label"]: record for record in records if record["problem"] == problem}
     assert {row[0] for row in rows} == set(by_label)
-    for row in rows:
-        record = by_label[row[0]]
-        column = next(i for i, heading in enumerate(table.head) if heading.startswith("f at 5,000") or i == 4)
-        if f"f at {int(record['budget']):,}" in table.head:
-            column = table.head.index(f"f at {int(record['budget']):,}")
-        assert numbers(row[column]) == numbers(f"{record['mean_all']} {record['std_all']}")
+    if view is None:
+        column = table.head.index(f"f at {int(next(iter(by_label.values()))['budget']):,}")
+        for row in rows:
+            record = by_label[row[0]]
+            assert numbers(row[column]) == numbers(f"{record['mean_all']} {record['std_all']}")
+
+
+def test_a_table_rounds_to_four_digits_of_the_least_final_value() -> None:
+    results = extension("results")
+    (record, *_) = results.read("paper.csv")
+    exact = [{**record, "mean_all": f"{value}", "std_all": "0.0123456"} for value in (2.71828182, 0.314159265)]
+    assert results.decimals(exact) == 4
+    assert results.decimals([{**exact[1], "group": "reference"}, exact[0]]) == 3
+
+
+def test_the_files_of_the_experiments_are_what_the_benchmarks_write() -> None:
+    tables = pytest.importorskip("benchmarks.tables", exc_type=ImportError)
+    for name in ("paper.csv", "policies.csv", "policy_ablations.csv"):
+        header = (DOCS / "results" / name).read_text(encoding="utf-8").splitlines()[0]
+        assert header == tables.csv_text([]).strip()
 
 
 def test_the_headline_lines_up_the_gaps_of_all_datasets() -> None:
     table = extension("results").build("paper.csv", view="headline")
-    with (DOCS / "results" / "paper.csv").open(newline="", encoding="utf-8") as file:
-        stored = {(record["problem"], record["label"]): record for record in csv.DictReader(file)}
+    stored = {(record["problem"], record["label"]): record for record in extension("results").read("paper.csv")}
     for _, group in table.groups:
         for label, *cells in group:
             for cell, problem in zip(cells, ("heart_scale", "german.numer_scale", "a9a"), strict=False):

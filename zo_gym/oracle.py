@@ -86,7 +86,10 @@ class Oracle:
 
         With on_failure="retry" each of them may take 3 more: a step that begins can always be finished.
         """
-        return self.remaining >= worst_case(queries, self.on_failure)
+        if self.budget is None:
+            return np.ones(len(self.queries), dtype=bool)
+        needed = worst_case(queries, self.on_failure) if self.on_failure == "retry" else queries
+        return self.budget - self.queries >= needed
 
     def restart(self, rows: np.ndarray, generators: Generators, instances: Tensor | None = None) -> None:
         """Give the runs with the indices `rows` a fresh budget, these generators and these instances (one each)."""
@@ -168,7 +171,7 @@ class Oracle:
         """Compute f at points (b, m, d), (b, m), its shape and type checked, in memory of its own."""
         problem, (b, m) = self.problem, points.shape[:2]
         try:
-            values = problem.fun(points, self.instances_of(rows))
+            values = problem.fun(points, self.instances if rows is None else self.instances_of(rows))
         except ObjectiveError:
             raise
         except Exception as error:

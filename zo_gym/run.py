@@ -101,15 +101,18 @@ def ask_run(
     yield Moment(state.iterate, x, None)
     while True:
         counts = num_directions(method, state)
-        prices = {q: cost(method, q, x.shape[1], reevaluate=reevaluate) for q in set(counts.tolist())}
-        costs = np.array([prices[q] for q in counts.tolist()])
-        able = np.ones(len(x), dtype=bool) if fits is None else fits(costs)
+        q = int(counts[0])
+        alike = bool((counts == q).all())
+        able = np.ones(len(x), dtype=bool)
+        if fits is not None:
+            prices = {int(k): cost(method, int(k), x.shape[1], reevaluate=reevaluate) for k in np.unique(counts)}
+            able = fits(np.full(len(x), prices[q]) if alike else np.array([prices[k] for k in counts.tolist()]))
         if not able.any():
             return
         directions, state = sample(method, state, generators)
         before = state.iterate.x
-        if len(prices) == 1 and able.all():
-            state, gradient = yield from advance(state, directions[:, : int(counts[0])], None, None)
+        if alike and able.all():
+            state, gradient = yield from advance(state, directions[:, :q], None, None)
         else:
             state, gradient = yield from _advance_in_groups(advance, state, directions, counts, able)
         yield Moment(state.iterate, before, gradient)

@@ -226,25 +226,16 @@ def require_smoothing(smoothing: float, dtype: torch.dtype) -> float:
     return smoothing
 
 
-def check_budget(budget: int) -> int:
-    """Return the budget if it is an integer number of queries that int64 can count.
+def require_budget(budget: int, step_cost: int, on_failure: OnFailure) -> None:
+    """Raise unless the budget holds the start (1 query) and one step, and int64 can count it.
 
     Raises:
-        TypeError, ValueError: It is not.
+        TypeError, ValueError: It does not, or is no integer.
     """
     if check_integer("budget", budget, 1) > MOST_QUERIES:
         raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
-    return int(budget)
-
-
-def require_budget(budget: int, step_cost: int, on_failure: OnFailure) -> None:
-    """Raise unless the budget holds the start (1 query) and one step.
-
-    Raises:
-        TypeError, ValueError: It does not, or is no budget.
-    """
     least = int(worst_case(1 + step_cost, on_failure))
-    if check_budget(budget) < least:
+    if budget < least:
         retries = ", all of them retried" if on_failure == "retry" else ""
         raise ValueError(
             f"budget must be at least {least} queries (1 for the start, {step_cost} for one step{retries}), "

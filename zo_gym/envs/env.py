@@ -124,7 +124,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         self._end = ""
         if self._recorder is not None:
             self._recorder.restart(self.config.problem.instance(int(self.oracle.instances)))
-        return self._observe(self._state), self._report(self._state, None)
+        return views.observation(self.config, self.oracle, self._state)[0], self._report(self._state, None)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Probe along the action and move; the docstring of the class lists the costs and the infos.
@@ -147,17 +147,23 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
             self._end = f"the target f <= {self.config.settings.target} is reached"
         elif truncated:
             self._end = f"the budget of {self.config.settings.budget} queries is spent"
-        return self._observe(self._state), reward, terminated, truncated, self._report(self._state, outcome)
+        return (
+            views.observation(self.config, self.oracle, after)[0],
+            reward,
+            terminated,
+            truncated,
+            self._report(self._state, outcome),
+        )
 
     @property
     def x(self) -> np.ndarray:
         """Return the iterate x_k in full precision, (d,), a copy."""
-        return self._running().iterate.x[0].cpu().numpy().copy()
+        return self._running().run.iterate.x[0].cpu().numpy().copy()
 
     @property
     def best_x(self) -> np.ndarray:
         """Return the iterate with the least f in this episode, (d,), a copy."""
-        return self._running().iterate.best_x[0].cpu().numpy().copy()
+        return self._running().run.iterate.best_x[0].cpu().numpy().copy()
 
     def render(self) -> Any:
         """Draw the episode in the `render_mode`: return an image (H, W, 3) uint8 or a text, or update the window."""
@@ -177,13 +183,10 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
             raise gym.error.ResetNeeded("There is no episode yet. Call reset() first.")
         return self._state
 
-    def _observe(self, state: MDPState) -> np.ndarray:
-        return views.observation(self.config, self.oracle, state)[0]
-
     def _report(self, state: MDPState, outcome: Outcome | None) -> dict[str, Any]:
         report = views.info(self.config, self.oracle, state, outcome)
         if self._recorder is not None:
-            self._recorder.add(state.iterate, report)
+            self._recorder.add(state.run.iterate, report)
             if self.render_mode == "human":
                 self.render()
         return {name: values[0] if values.ndim > 1 else values[0].item() for name, values in report.items()}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Iterate, RunState, State, Step
+from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import cosine, unit
 from zo_gym.envs.spec import EnvSpec
 from zo_gym.oracle import Oracle
@@ -36,11 +37,6 @@ class MDPState(NamedTuple):
     """x_k - x_{k-1}, (B, d); 0 at the start."""
     gate: State
     """The gate's state."""
-
-    @property
-    def iterate(self) -> Iterate:
-        """Return where the rows are."""
-        return self.run.iterate
 
 
 class Outcome(NamedTuple):
@@ -157,7 +153,7 @@ def _direction_of(spec: EnvSpec, state: MDPState, actions: Tensor) -> Tensor:
 def _scale(spec: EnvSpec, state: MDPState) -> Tensor:
     """Return the sampler's scales at x, (B, d)."""
     assert spec.sampler.scale is not None  # resolve() saw to it
-    return spec.sampler.scale(state.run.sampler, state.iterate.x)
+    return spec.sampler.scale(state.run.sampler, state.run.iterate.x)
 
 
 def _follow(
@@ -168,8 +164,11 @@ def _follow(
     done = step(oracle, spec.policy_step, state.run, u.unsqueeze(1), s.smoothing, reevaluate=s.reevaluate, rows=rows)
     slope = done.estimate.slopes.squeeze(1)
     rho = None if s.gate == "open" else torch.full_like(slope, math.nan)
-    part = _black_box_part(spec, oracle.instances_of(rows), state.iterate, u, slope)
-    return _close(spec, oracle, rows, state, done, Outcome(u, slope, rho, part))
+    outcome = Outcome(u, slope, rho)
+    if spec.problem.composite is not None:
+        term = _composite_part(spec, spec.problem.composite, oracle.instances_of(rows), state.run.iterate, u)
+        outcome = outcome._replace(black_box=(state.run.iterate.fx - term[0], slope - term[1]))
+    return _close(spec, oracle, rows, state, done, outcome)
 
 
 def _explore(
@@ -184,15 +183,20 @@ def _explore(
     assert probe_slope is not None
     rho = cosine(g, probe_slope[:, None] * u)  # (eq. 3)
     norm = torch.linalg.vector_norm(g, dim=-1).clamp_min(torch.finfo(g.dtype).tiny)
-    part = _black_box_part(spec, oracle.instances_of(rows), state.iterate, done.directions[:, 0], None)
-    return _close(spec, oracle, rows, state, done, Outcome(unit(g), done.estimate.gain / norm, rho, part))
+    outcome = Outcome(unit(g), done.estimate.gain / norm, rho)
+    if spec.problem.composite is not None:
+        u = done.directions[:, 0]
+        value, _ = _composite_part(spec, spec.problem.composite, oracle.instances_of(rows), state.run.iterate, u)
+        rest = state.run.iterate.fx - value
+        outcome = outcome._replace(black_box=(rest, torch.full_like(rest, math.nan)))
+    return _close(spec, oracle, rows, state, done, outcome)
 
 
 def _close(
     spec: EnvSpec, oracle: Oracle, rows: np.ndarray | None, state: MDPState, done: Step, outcome: Outcome
 ) -> tuple[MDPState, Outcome]:
     """Return the state after a step, and its outcome with what needs the whole step."""
-    g, x = done.estimate.gradient, state.iterate.x
+    g, x = done.estimate.gradient, state.run.iterate.x
     gate = state.gate if outcome.rho is None else spec.gate.update(state.gate, outcome.rho)
     if spec.settings.direction == "scaled":  # the action that the scales would turn into this direction
         scale = _scale(spec, state).clamp_min(torch.finfo(x.dtype).tiny)
@@ -203,16 +207,13 @@ def _close(
     return MDPState(observe(spec.random_step, state.run, done), g, done.move, gate), outcome
 
 
-def _black_box_part(
-    spec: EnvSpec, instances: Tensor, at: Iterate, u: Tensor, slope: Tensor | None
-) -> tuple[Tensor, Tensor] | None:
-    """Subtract the composite term from f(x) and from the slope (B,) measured along u (B, d); (B,) each."""
-    if spec.problem.composite is None:
-        return None
+def _composite_part(
+    spec: EnvSpec, composite: CompositeTerm, instances: Tensor, at: Iterate, u: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute the composite term at x and its slope along u (B, d), as measured over mu; (B,) each."""
     mu = spec.settings.smoothing
-    term = spec.problem.composite.value(torch.stack([at.x, at.x + mu * u], dim=1), instances)  # (B, 2)
-    rest = at.fx - term[:, 0]
-    return rest, torch.full_like(rest, math.nan) if slope is None else slope - (term[:, 1] - term[:, 0]) / mu
+    term = composite.value(torch.stack([at.x, at.x + mu * u], dim=1), instances)  # (B, 2)
+    return term[:, 0], (term[:, 1] - term[:, 0]) / mu
 
 
 def restart(spec: EnvSpec, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:
@@ -224,7 +225,7 @@ def terminated(spec: EnvSpec, state: MDPState) -> np.ndarray:
     """Tell which rows reached the target, (B,) bool."""
     if spec.settings.target is None:
         return np.zeros(state.estimate.shape[0], dtype=bool)
-    return (state.iterate.fx <= spec.settings.target).cpu().numpy()
+    return (state.run.iterate.fx <= spec.settings.target).cpu().numpy()
 
 
 def truncated(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:

@@ -112,7 +112,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         self._state = None  # until the new episodes have begun
         self._generators = [episode_generator(self._stream(row), self.config) for row in range(self.num_envs)]
         self._state = mdp.initial(self.config, self.oracle, self._generators, np.arange(self.num_envs), instances)
-        self._last = self._state.iterate
+        self._last = self._state.run.iterate
         self._steps[:], self._waiting[:] = 0, False
         infos = views.masked(
             views.info(self.config, self.oracle, self._state, None), np.ones(self.num_envs, dtype=bool)
@@ -127,7 +127,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         before, going = self._state, ~self._waiting
         state, outcome = self._advance(before, u, going)
         reward = views.reward(self.config, before, state)  # 0 in a waiting row, which has not moved
-        self._state, self._last = state, state.iterate
+        self._state, self._last = state, state.run.iterate
         self._steps += going
         terminated = mdp.terminated(self.config, state) & going
         truncated = mdp.truncated(self.config, self.oracle, state) & ~terminated & going
@@ -152,7 +152,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             infos |= {"final_info": views.masked(report, ended), "_final_info": ended.copy()}
         fresh = self._restart(rows)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            self._last = fresh.iterate
+            self._last = fresh.run.iterate
         observation[rows] = views.observation(self.config, self.oracle, fresh)[rows]
         infos |= views.masked(views.info(self.config, self.oracle, fresh, None), np.ones_like(anew))
         return observation, reward, terminated, truncated, infos
@@ -216,7 +216,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         """
         restored = mdp.restored(self.config, self.num_envs, state["tensors"])
         self.oracle.load_state_dict(state["oracle"])
-        self._state, self._last = restored, restored.iterate
+        self._state, self._last = restored, restored.run.iterate
         self._seeds = list(state["seeds"])
         self._steps, self._waiting = np.array(state["steps"]), np.array(state["waiting"])
         for row in range(self.num_envs):
