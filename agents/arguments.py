@@ -13,7 +13,8 @@ import torch
 from zo_gym.checks import check_at_least, check_integer
 from zo_gym.problems import has_splits
 
-from .build import DIRECTIONAL, DIRECTIONAL_PRESETS, PRESETS, Preset, parts_of, with_overrides
+from .build import parts_of
+from .presets import DIRECTIONAL, DIRECTIONAL_PRESETS, PRESETS, Preset
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class TrainArgs:
     preset: Literal["default", "paper"] = "default"
     """Hyper-parameters: "default" works, "paper" is as printed (CNN + BatchNorm, gamma .99, N(0, I) noise, gate)."""
     policy: Literal["mlp", "cnn", "directional"] | None = None
-    """Network; None: the preset's. "directional": an actor-critic that is fitted to signed slopes, with a preset of its
-    own: online on one problem, or offline on a family of attacks."""
+    """Network; None: the preset's. "directional" is an actor-critic that is fitted to signed slopes, with a preset of
+    its own: online on one objective, or offline on the images of an attack."""
     gate: Literal["open", "paper", "calibrated", "hysteresis"] | None = None
     """When to follow the policy (Algorithm 2); None: the preset's."""
     gate_threshold: float = 0.5
@@ -40,54 +41,59 @@ class TrainArgs:
     observation: Literal["x", "history", "context"] | None = None
     """What the agent sees; None: the preset's."""
     reward: Literal["decrease", "paper", "relative", "log"] = "decrease"
-    """What it is paid."""
+    """What the agent maximises."""
     update: str | None = None
     """The environment's update rule (sgd, adaptive, ...); None: the preset's."""
     learning_rate: float | None = None
     """The environment's eta; None: the preset's."""
     smoothing: float = 0.01
-    """mu of the finite differences."""
+    """mu of the finite differences, in units of x."""
     noise_std: float = 0.0
-    """Standard deviation of noise on f."""
+    """Standard deviation of noise on f, in units of f."""
     budget: int = 5000
     """Queries of one episode, and of every run in the comparison; a preset may train on shorter episodes."""
-    total_queries: int = 20_000
-    """Queries of all of training; 20000 on a family of attacks with --policy directional: its preset's."""
-    num_envs: int = 1
-    """Episodes advanced as one batch; 1 on a family of attacks with --policy directional: its preset's."""
+    total_queries: int | None = None
+    """Queries of all of training; None: the preset's, 20,000 (80,000 for attacks with --policy directional)."""
+    num_envs: int | None = None
+    """Episodes advanced as one batch; None: the preset's, 1 (50 for attacks with --policy directional)."""
     gamma: float | None = None
     """The agent's discount; None: the preset's."""
     agent_learning_rate: float | None = None
-    """Of actor and critic; None: the preset's."""
+    """Learning rate of actor and critic; None: the preset's."""
     exploration: float | None = None
     """Norm of the Gaussian action noise relative to the unit action; None: the preset's."""
     slope_weight: float | None = None
-    """Of the errors of signed slopes, with --policy directional; None: the preset's."""
+    """Weight of the errors of signed slopes, with --policy directional; None: the preset's."""
     reward_weight: float | None = None
-    """Of the TD errors beside them; None: the preset's."""
+    """Weight of the TD errors beside them; None: the preset's."""
     eval_seeds: int = 5
-    """Fresh starts in the comparison; 0 to leave it out."""
+    """Fresh starts in the comparison; 0 leaves it out."""
     seed: int = 0
-    """Of everything random in training."""
+    """Seed of everything random in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks, replay samples and the problem live; auto: CUDA where there is one."""
+    """Where networks, replay samples and the problem live; auto: CUDA where torch sees a device."""
     threads: int | None = None
-    """CPU threads of torch; None: the preset's, 2 for attacks with --policy directional, else 1."""
+    """CPU threads of torch; None: the preset's, 1 (2 for attacks with --policy directional)."""
     logdir: Path = Path("runs")
     """Where run folders are made; point TensorBoard here."""
-    checkpoint_every: int = 2500
-    """Steps between checkpoints."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; one is also written where the last is a minute old."""
     progress: bool = True
     """Show a progress bar."""
     resume: Path | None = None
-    """Go on with this run folder; every other argument but --progress then comes from there."""
+    """Go on with this run folder, by --total-queries farther than it was meant to go. Every other argument but
+    --progress comes from the folder; one that asks for something else is refused."""
+
+
+MAY_CHANGE = ("total_queries", "progress", "resume")
+"""Arguments that may differ from those of the run that is resumed."""
 
 
 def resolve_device(name: str) -> str:
-    """The device by that name; "auto" is CUDA where there is one.
+    """Return the device by that name; "auto" is CUDA where torch sees a device.
 
     Raises:
-        ValueError: CUDA was asked for by name and there is none.
+        ValueError: CUDA was asked for by name, and torch sees none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device. Use --device auto (or cpu).")
@@ -95,52 +101,51 @@ def resolve_device(name: str) -> str:
 
 
 def preset_of(args: TrainArgs) -> Preset:
-    """The preset with what the arguments override."""
+    """Return the preset that the arguments name, with what they override."""
     if args.policy != DIRECTIONAL:
         base = PRESETS[args.preset]
     else:
-        family = has_splits(args.problem)
-        base = DIRECTIONAL_PRESETS["offline" if family else "online"]
-    return with_overrides(
-        base,
-        network=args.policy,
-        gate=args.gate,
-        update=args.update,
-        learning_rate=args.learning_rate,
-        gamma=args.gamma,
-        agent_learning_rate=args.agent_learning_rate,
-        exploration=args.exploration,
-        observation=args.observation,
-        num_envs=_unless_default(args, "num_envs"),
-        total_queries=_unless_default(args, "total_queries"),
-        slope_weight=args.slope_weight,
-        reward_weight=args.reward_weight,
-        threads=args.threads,
-    )
-
-
-def _unless_default(args: TrainArgs, name: str) -> Any:
-    """The argument, or None where it is the default: then the preset's holds, which is the same but for families."""
-    given = getattr(args, name)
-    return None if given == getattr(TrainArgs, name) else given
+        base = DIRECTIONAL_PRESETS["offline" if has_splits(args.problem) else "online"]
+    given: dict[str, Any] = {
+        "network": args.policy,
+        "gate": args.gate,
+        "update": args.update,
+        "learning_rate": args.learning_rate,
+        "gamma": args.gamma,
+        "agent_learning_rate": args.agent_learning_rate,
+        "exploration": args.exploration,
+        "observation": args.observation,
+        "num_envs": args.num_envs,
+        "total_queries": args.total_queries,
+        "slope_weight": args.slope_weight,
+        "reward_weight": args.reward_weight,
+        "threads": args.threads,
+    }
+    return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
 def problem_options(args: TrainArgs) -> dict[str, Any]:
-    """--problem-options as keywords."""
+    """Parse --problem-options into keywords.
+
+    Raises:
+        ValueError: It is not a JSON object.
+    """
     try:
         options = json.loads(args.problem_options)
     except json.JSONDecodeError as error:
         raise ValueError(f"--problem-options must be a JSON object, got {args.problem_options!r}: {error}.") from error
     if not isinstance(options, dict):
-        raise ValueError(f"--problem-options must be a JSON object, got {args.problem_options!r}.")
+        raise ValueError(
+            f'--problem-options must be a JSON object, got {args.problem_options!r}. Write e.g. \'{{"labels": "01"}}\'.'
+        )
     return options
 
 
 def check(args: TrainArgs) -> None:
-    """Raise ValueError for a number out of its range, or training queries that hold no step of every row."""
+    """Raise ValueError for a number out of its range, or for too few queries for one step of every row."""
     least_of = {"checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}
     for name, least in least_of.items():
-        check_integer(f"--{name.replace('_', '-')}", getattr(args, name), least)
+        check_integer(flag(name), getattr(args, name), least)
     preset = preset_of(args)
     check_integer("--num-envs", preset.num_envs, 1)
     check_integer("--threads", preset.threads, 1)
@@ -165,25 +170,32 @@ def _check_directional(args: TrainArgs, preset: Preset) -> None:
     if preset.network != DIRECTIONAL:
         for name in ("slope_weight", "reward_weight"):
             if (given := getattr(args, name)) is not None:
-                raise ValueError(f"--{name.replace('_', '-')} is for --policy directional, got {given}. Drop it.")
+                raise ValueError(f"{flag(name)} is for --policy directional, got {given}. Drop it.")
         return
     if args.preset != "default":
         raise ValueError(f"--policy directional brings a preset of its own, got --preset {args.preset}. Drop --preset.")
     for name in ("slope_weight", "reward_weight"):
-        check_at_least(f"--{name.replace('_', '-')}", getattr(preset, name), 0.0)
+        check_at_least(flag(name), getattr(preset, name), 0.0)
     if preset.slope_weight == preset.reward_weight == 0:
-        raise ValueError("--slope-weight or --reward-weight must be > 0, got 0 for both: nothing would be learned.")
+        raise ValueError(
+            "--slope-weight or --reward-weight must be > 0, got 0 for both. Raise one: nothing is learned."
+        )
+
+
+def flag(name: str) -> str:
+    """Return the argument's spelling on the command line."""
+    return f"--{name.replace('_', '-')}"
 
 
 def load_args(folder: Path) -> TrainArgs:
-    """The arguments that a run folder was made with.
+    """Return the arguments that a run folder was made with.
 
     Raises:
         FileNotFoundError, ValueError: It is not a run folder.
     """
     file = folder / "config.json"
     if not file.is_file():
-        raise FileNotFoundError(f"{folder} is not a run folder: config.json is missing.")
+        raise FileNotFoundError(f"{folder} is not a run folder: config.json is missing. Pass one that train.py made.")
     try:
         stored = dict(json.loads(file.read_text(encoding="utf-8"))["args"])
     except (KeyError, TypeError, ValueError) as error:
@@ -194,3 +206,17 @@ def load_args(folder: Path) -> TrainArgs:
     if set(stored) != names:
         raise ValueError(f"{file} was written by another version: {sorted(set(stored) ^ names)} differ. Train anew.")
     return TrainArgs(**{**stored, "logdir": Path(stored["logdir"]), "resume": None})
+
+
+def check_resumed(args: TrainArgs, stored: TrainArgs) -> None:
+    """Raise ValueError for arguments that differ from those of the resumed run and may not."""
+    preset = preset_of(stored)
+    for field in dataclasses.fields(TrainArgs):
+        asked, own = getattr(args, field.name), getattr(stored, field.name)
+        if own is None and asked is not None:
+            own = getattr(preset, field.name, None)  # what None stands for
+        if field.name not in MAY_CHANGE and asked != own:
+            raise ValueError(
+                f"{flag(field.name)} must be the resumed run's own, {own}, got {asked}. Drop it, or train a new run; "
+                "with --resume only --total-queries and --progress can change."
+            )

@@ -13,59 +13,62 @@ from rich.table import Table
 from zo_gym.problem import Problem
 from zo_gym.problems import has_splits
 
-from .build import DIRECTIONAL
-from .curves import Curves, problem_of, run_followed, run_method, run_policy, tuned_zo_sgd
+from .curves import Curves, Starts, draw_starts, problem_of, run_followed, run_method, run_policy, tuned_zo_sgd
 from .policies.bundle import Policy, new_policy
+from .presets import DIRECTIONAL
 
-FIRST_TEST_SEED, FIRST_TUNING_SEED, TUNING_RUNS = 1_000_000, 2_000_000, 3
+FIRST_TEST_SEED, FIRST_TUNING_SEED = 1_000_000, 2_000_000
 """Reporting and tuning use starts of their own; training draws from the run's own seed."""
+TUNING_RUNS = 3
+"""Starts that ZO-SGD's eta is tuned on."""
 
 
 def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Curves]:
-    """The policy as trained, the same network untrained, a random direction with the same step rule, tuned ZO-SGD.
+    """Run the policy as trained, the same network untrained, a random direction with the same step rule, tuned ZO-SGD.
 
-    All start from the same points, spend the same queries, and explore with the same noise; the first two share the
-    gate too. The policy's training queries are not part of its curve: the table says how many they were. Of a
-    registered family of problems, training and tuning see the split "train"; what is compared is "test".
+    All start from the same points and spend the same queries; the first two explore with the same noise and share the
+    gate, too. The policy's training queries are not part of its curve: the table says how many they were. Where the
+    problem has splits, training and tuning use the split "train", and what is compared is "test".
 
-    A policy of slopes that was trained on a family is also followed as the policies that ship are, behind a belief
-    (`zo_gym.agents.policies.policy_method.follow`), and so is the untrained network; there the known part of f is exact, for ZO-SGD too.
+    A policy of slopes that was trained on such a split is also followed as the shipped policies are, corrected by the
+    run's own slopes (`zo_gym.agents.policies.policy_method.follow`), and so is the untrained network; there the
+    composite term of f is taken exactly, for ZO-SGD too.
+
+    Args:
+        policy: The trained policy.
+        settings: Keywords of the environment that it was trained for.
+        seeds: Seeds of the starts.
     """
+    split = has_splits(settings["problem"])
     known = problem_of(settings)  # built once: reading a data set can take longer than a run
-    problem = problem_of(held_out(settings)) if has_splits(settings["problem"]) else known
+    problem = problem_of(held_out(settings)) if split else known
     training = {**settings, "problem": known, "problem_options": None}
     settings = {**settings, "problem": problem, "problem_options": None}
+    starts = draw_starts(settings, seeds)
+    tuning = draw_starts(training, range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS))
     untrained = new_policy(policy.config, policy.device, seed=FIRST_TEST_SEED)
-    learning_rate, update = settings["learning_rate"], settings["update"]
-    control = {"method": "rand-ada", "update": update, "learning_rate": learning_rate}
-    random = run_method(f"random, {update} (control)", settings, seeds, **control)
-    if is_guide(policy, problem):
-        followed = [
-            run_followed("trained policy + belief", settings, policy, seeds),
-            run_followed("untrained + belief (control)", settings, untrained, seeds),
-        ]
-        exact = (
-            []
-            if problem.composite is None
-            else [_zo_sgd("ZO-SGD, known part", training, settings, seeds, composite=True)]
-        )
+    eta, update = settings["learning_rate"], settings["update"]
+    random = run_method(f"random, {update} (control)", starts, method="rand-ada", update=update, learning_rate=eta)
+    if not guesses_gradients(policy, problem):
         return [
-            *followed,
-            _bare("trained policy alone", settings, policy, seeds),
+            _alone("trained policy", settings, policy, seeds),
+            _alone("untrained (control)", settings, untrained, seeds),
             random,
-            *exact,
-            _zo_sgd("ZO-SGD", training, settings, seeds),
+            _zo_sgd("ZO-SGD", tuning, starts),
         ]
+    exact = [] if problem.composite is None else [_zo_sgd("ZO-SGD, composite exact", tuning, starts, composite=True)]
     return [
-        _bare("trained policy", settings, policy, seeds),
-        _bare("untrained (control)", settings, untrained, seeds),
+        run_followed("trained policy + gp", starts, policy),
+        run_followed("untrained + gp (control)", starts, untrained),
+        _alone("trained policy alone", settings, policy, seeds),
         random,
-        _zo_sgd("ZO-SGD", training, settings, seeds),
+        *exact,
+        _zo_sgd("ZO-SGD", tuning, starts),
     ]
 
 
-def is_guide(policy: Policy, problem: Problem) -> bool:
-    """Is the policy a guess of the gradient for any problem of a family, from x and the context?"""
+def guesses_gradients(policy: Policy, problem: Problem) -> bool:
+    """Tell whether the policy guesses the gradient of any instance of the problem, from x and the context."""
     return (
         problem.size > 1
         and policy.config.network == DIRECTIONAL
@@ -73,32 +76,29 @@ def is_guide(policy: Policy, problem: Problem) -> bool:
     )
 
 
-def _bare(name: str, settings: Mapping[str, Any], policy: Policy, seeds: Sequence[int]) -> Curves:
-    """In the environment, as it was trained."""
+def _alone(name: str, settings: Mapping[str, Any], policy: Policy, seeds: Sequence[int]) -> Curves:
+    """Run the policy in the environment, as it was trained."""
     watched = {**settings, "diagnostics": settings["problem"].gradient is not None}
     return run_policy(name, watched, policy, seeds, policy.config.exploration, FIRST_TEST_SEED)
 
 
-def _zo_sgd(
-    name: str, training: Mapping[str, Any], settings: Mapping[str, Any], seeds: Sequence[int], **options: Any
-) -> Curves:
-    """With the best eta on the training problem, from other starts."""
-    tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_RUNS)
-    eta, _ = tuned_zo_sgd(training, tuning, **options)
-    return run_method(f"{name}, tuned eta {eta:.3g}", settings, seeds, method="zo-sgd", learning_rate=eta, **options)
+def _zo_sgd(name: str, tuning: Starts, starts: Starts, **options: Any) -> Curves:
+    """Run ZO-SGD with the eta that is best from the tuning starts."""
+    eta, _ = tuned_zo_sgd(tuning, **options)
+    return run_method(f"{name}, tuned eta {eta:.3g}", starts, method="zo-sgd", learning_rate=eta, **options)
 
 
 def held_out(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the test split of a registered family, unless they name a split."""
+    """Return the settings with the test split, unless they name a split or the problem has none."""
     if not has_splits(settings["problem"]):
         return dict(settings)
     return {**settings, "problem_options": {"split": "test", **(settings.get("problem_options") or {})}}
 
 
 def rows_of(curves: Sequence[Curves]) -> list[dict[str, Any]]:
-    """One row per method: mean and std of best f at three query counts up to the budget, and queries spent.
+    """Return one row per method: mean and std of best f at three query counts, and queries spent.
 
-    After a tenth, a half and all of the budget; where a method is `early`, after a hundredth, a tenth and all of it.
+    The counts are a tenth, a half and all of the budget; where a method is `early`, a hundredth, a tenth and all of it.
     """
     shares = (100, 10, 1) if any(c.early for c in curves) else (10, 2, 1)
     rows = []
@@ -115,7 +115,7 @@ def rows_of(curves: Sequence[Curves]) -> list[dict[str, Any]]:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """The rows on the terminal, f as mean +- std; the least final mean is bold."""
+    """Print the rows, f as mean +- std; the least final mean is bold."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     columns = [name for name in rows[0] if name.startswith("f at ")]
     table.add_column("method", no_wrap=True)
@@ -136,7 +136,7 @@ def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table."""
+    """Write the rows as a Markdown table."""
     columns = [name for name in rows[0] if name.startswith("f at ")]
     lines = [f"| method | runs | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for row in rows:

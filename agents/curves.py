@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from zo_gym.envs.env import ZOSamplingEnv
+from zo_gym.envs.spec import EnvSpec
 from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 from zo_gym.errors import ObjectiveError
 from zo_gym.minimize import minimize
@@ -19,7 +20,7 @@ from zo_gym.rng import make_generator
 from zo_gym.run import run
 
 from .policies.bundle import Policy
-from .policies.policy_method import field_of, follow
+from .policies.policy_method import follow, gradient_guess
 from .query_grid import direction_generators, grid_of, on_grid
 
 Act = Callable[[np.ndarray], np.ndarray]
@@ -31,15 +32,15 @@ DELTAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 @dataclass(frozen=True)
 class Curves:
-    """N runs on one grid of query counts.
+    """Holds N runs on one grid of query counts.
 
     Attributes:
         name: What the table calls it.
         queries: The grid, (T,).
         best: Least f within so many queries, (N, T).
-        cosine: |cos| of the estimates and the true gradient, running values, (N, T); None if not measured.
-        spent: Queries that each run really spent, (N,).
-        early: Does much happen in the first hundredth of the budget already?
+        cosine: |cos(g, grad f)| of the last step within so many queries, (N, T); None if it was not measured.
+        spent: Queries that each run spent, (N,).
+        early: Whether the interesting part is in the first hundredth of the budget.
     """
 
     name: str
@@ -50,18 +51,42 @@ class Curves:
     early: bool = False
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Holds the starts of the N runs of a comparison.
+
+    Attributes:
+        spec: Settings of the environment, resolved.
+        seeds: Seed of each run.
+        instances: The instance of the problem that each run faces.
+        x: The starts, (N, d).
+    """
+
+    spec: EnvSpec
+    seeds: tuple[int, ...]
+    instances: tuple[int, ...]
+    x: Tensor
+
+
+def draw_starts(settings: Mapping[str, Any], seeds: Sequence[int]) -> Starts:
+    """Draw the very starts that `run_policy` has for these seeds. Costs 1 query per seed, counted in no curve."""
+    env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
+    env.reset(seed=list(seeds))
+    return Starts(env.config, tuple(seeds), tuple(env.oracle.instances.tolist()), env.x)
+
+
 def run_policy(
     name: str, settings: Mapping[str, Any], act: Act, seeds: Sequence[int], exploration: float, noise_seed: int
 ) -> Curves:
-    """One episode per seed, all in one batch.
+    """Run one episode per seed, all in one batch.
 
     Args:
         name: For the table.
-        settings: Of the environment.
+        settings: Keywords of the environment.
         act: The policy.
-        seeds: Of the starts.
+        seeds: Seeds of the starts.
         exploration: Norm of Gaussian noise added to the unit action.
-        noise_seed: Of that noise.
+        noise_seed: Seed of that noise.
     """
     env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
     rng = np.random.default_rng(noise_seed)
@@ -86,24 +111,22 @@ def run_policy(
     return Curves(name, grid, best, None if np.isnan(cosine[:, 1:]).all() else cosine, spent)
 
 
-def run_followed(name: str, settings: Mapping[str, Any], policy: Policy, seeds: Sequence[int]) -> Curves:
-    """The policy's guess behind the belief (`zo_gym.agents.policies.policy_method.follow`) from the very starts that `run_policy` gets.
+def run_followed(name: str, starts: Starts, policy: Policy) -> Curves:
+    """Run the policy's guess, corrected by each run's slopes (`zo_gym.agents.policies.policy_method.follow`).
 
-    Of a family; all seeds in one batch. What is known of f without a query is taken exactly.
+    All runs are one batch. The composite term of f, where the problem declares one, is taken exactly.
     """
-    env = ZOSamplingVectorEnv(num_envs=len(seeds), **settings)
-    env.reset(seed=list(seeds))
-    s, problem, rows = env.config.settings, env.config.problem, len(seeds)
-    family = problem.subset(env.oracle.instances.tolist())
-    noise = [make_generator(seed, family.device) for seed in seeds]
-    oracle = Oracle(family, rows, budget=s.budget, noise_std=s.noise_std, generators=noise, on_failure=s.on_failure)
+    s, rows = starts.spec.settings, len(starts.seeds)
+    problem = starts.spec.problem.subset(starts.instances)
+    noise = [make_generator(seed, problem.device) for seed in starts.seeds]
+    oracle = Oracle(problem, rows, budget=s.budget, noise_std=s.noise_std, generators=noise, on_failure=s.on_failure)
     moments = run(
         oracle,
-        follow(field_of(policy, family.context), rows, family.composite, shape=family.shape),
-        env.x,
-        direction_generators(tuple(seeds), family.device),
+        follow(gradient_guess(policy, problem.context), rows, problem.composite, shape=problem.shape),
+        starts.x,
+        direction_generators(starts.seeds, problem.device),
         smoothing=s.smoothing,
-        composite=family.composite is not None,
+        composite=problem.composite is not None,
         reevaluate=s.reevaluate,
     )
     trace = [(oracle.queries.copy(), moment.iterate.best_f.cpu().numpy()) for moment in moments]
@@ -113,17 +136,20 @@ def run_followed(name: str, settings: Mapping[str, Any], policy: Policy, seeds: 
     return Curves(name, grid, np.stack(carried), None, queries[:, -1], early=True)
 
 
-def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, method: str, **options: Any) -> Curves:
-    """`minimize` from the very starts that `run_policy` gets for these seeds."""
-    env = ZOSamplingEnv(**settings)
-    s = env.config.settings
+def run_method(name: str, starts: Starts, *, method: str, **options: Any) -> Curves:
+    """Run `minimize` once per start; options as of `zo_gym.minimize`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended a run, and half a run must not pass for a whole one.
+        ObjectiveError: f failed.
+    """
+    s, problem = starts.spec.settings, starts.spec.problem
     grid = grid_of(int(s.budget))
     results = []
-    for seed in seeds:
-        env.reset(seed=seed)
+    for seed, instance, x in zip(starts.seeds, starts.instances, starts.x, strict=True):
         result = minimize(
-            env.config.problem.instance(int(env.oracle.instances)),
-            env.x,
+            problem.instance(instance),
+            x.cpu().numpy(),
             method=method,
             budget=s.budget,
             smoothing=s.smoothing,
@@ -133,33 +159,36 @@ def run_method(name: str, settings: Mapping[str, Any], seeds: Sequence[int], *, 
             seed=seed,
             **options,
         )
-        if not result.success:  # minimize answers Ctrl-C with what it has; a comparison has no use for half a run
+        if not result.success:  # minimize answers Ctrl-C with what it has
             raise KeyboardInterrupt(result.message)
         results.append(result)
     best = np.stack([on_grid(grid, r.trace.queries.tolist(), r.trace.best.tolist()) for r in results])
     return Curves(name, grid, best, None, np.array([r.nfev for r in results]))
 
 
-def tuned_zo_sgd(settings: Mapping[str, Any], seeds: Sequence[int], **options: Any) -> tuple[float, float]:
-    """The eta of ZO-SGD (q = 20) with the least mean final f over these tuning seeds, and that f.
+def tuned_zo_sgd(starts: Starts, **options: Any) -> tuple[float, float]:
+    """Find the eta of ZO-SGD (q = 20) with the least mean final f from these starts; return it and that f.
 
     Step sizes that make f overflow count as infinitely bad; options as of `zo_gym.minimize`.
+
+    Raises:
+        ValueError: f overflows with every eta.
     """
-    dim = problem_of(settings).dim
+    dim = starts.spec.problem.dim
     scores: dict[float, float] = {}
     for delta in DELTAS:
         try:
-            curves = run_method("tuning", settings, seeds, method="zo-sgd", learning_rate=delta / dim, **options)
+            curves = run_method("tuning", starts, method="zo-sgd", learning_rate=delta / dim, **options)
         except ObjectiveError:
             continue
         scores[delta / dim] = float(curves.best[:, -1].mean())
     if not scores:
-        raise ValueError(f"ZO-SGD diverged for every eta in {[delta / dim for delta in DELTAS]}.")
+        raise ValueError(f"ZO-SGD diverged for every eta in {[delta / dim for delta in DELTAS]}. Rescale f or x.")
     eta = min(scores, key=scores.__getitem__)
     return eta, scores[eta]
 
 
 def problem_of(settings: Mapping[str, Any]) -> Problem:
-    """The problem, or the family of problems, that the settings name."""
+    """Build the problem that the settings name."""
     s = dict(settings)
     return as_problem(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))

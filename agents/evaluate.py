@@ -1,12 +1,13 @@
-"""`python evaluate.py RUN`: a trained policy on fresh starts; `--pretrained NAME`: one that ships; `--figure NAME`."""
+"""`python evaluate.py RUN`: a trained policy on fresh starts; `--pretrained NAME`: a shipped one; `--figure NAME`."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,18 +15,17 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.draw import draw
-from benchmarks.policies import try_pretrained
 from zo_gym.files import write_atomically, write_json, write_text
 
 from .arguments import TrainArgs, load_args, resolve_device
 from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
-from .console import fail_clearly
+from .console import fail_clearly, saving_to
 from .curves import Curves
+from .offline import train_in_memory
 from .plots import figure
 from .policies.bundle import load_policy
 from .query_grid import grid_of, on_grid
-from .train import prepare, train_in_memory
+from .training_run import prepare
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class EvaluateArgs:
     results: Path = Path("results/paper")
     """For --figure: where `make paper` keeps its results. What is drawn goes to its subfolder figures, or to --out."""
     seeds: int = 10
-    """Fresh starts."""
+    """Number of fresh starts."""
     first_seed: int = FIRST_TEST_SEED
-    """Of the first start; the others follow. Training draws its starts elsewhere."""
+    """Seed of the first start; the others follow. Training draws its starts elsewhere."""
     exploration: float | None = None
     """Norm of Gaussian noise added to the unit action; None: as in training. 0: the bare policy."""
     budget: int | None = None
@@ -59,7 +59,7 @@ class EvaluateArgs:
 
 
 def learn_from_scratch(args: TrainArgs, settings: dict[str, Any], seeds: Sequence[int]) -> Curves:
-    """One fresh agent a seed that learns while it optimises: its first `budget` queries, every one counted."""
+    """Train one fresh agent per seed that learns while it optimises; every one of its `budget` queries counts."""
     budget = int(settings["budget"])
     grid = grid_of(budget)
     best, spent = [], []
@@ -67,14 +67,14 @@ def learn_from_scratch(args: TrainArgs, settings: dict[str, Any], seeds: Sequenc
         own = dataclasses.replace(
             args, seed=seed, budget=budget, total_queries=budget, num_envs=1, eval_seeds=0, progress=False
         )
-        queries, values = train_in_memory(prepare(own, Path()))
+        queries, values = train_in_memory(prepare(own))
         best.append(on_grid(grid, queries, np.minimum.accumulate(values).tolist()))
         spent.append(queries[-1])
     return Curves("policy learning from scratch", grid, np.stack(best), None, np.array(spent))
 
 
 def write_csv(curves: Sequence[Curves], path: Path) -> None:
-    """One line per method and query count: mean and std of best f, and of |cos| where measured; atomically."""
+    """Write one line per method and query count, atomically: mean and std of best f, and of |cos| where measured."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["method", "queries", "best_f_mean", "best_f_std", "cosine_mean", "cosine_std"])
@@ -89,38 +89,61 @@ def write_csv(curves: Sequence[Curves], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def redraw(args: EvaluateArgs) -> list[Path]:
-    """What `python evaluate.py --figure NAME` does; returns the files it wrote.
+def from_benchmarks(module: str, name: str, flag: str) -> Callable[..., Any]:
+    """Import a function of the folder benchmarks, which the repository has and an installed package has not.
 
     Raises:
-        FileNotFoundError, ValueError: No results there, or a run folder was given, too.
+        ImportError: It is not there.
+    """
+    try:
+        found: Callable[..., Any] = getattr(import_module(f"benchmarks.{module}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("benchmarks", f"benchmarks.{module}"):
+            raise
+        raise ImportError(
+            f"{flag} needs the folder benchmarks, which the installed package lacks. Run it in a checkout of the "
+            f"repository: python evaluate.py {flag}"
+        ) from error
+    return found
+
+
+def redraw(args: EvaluateArgs) -> list[Path]:
+    """Do what `python evaluate.py --figure NAME` does, and return the files written.
+
+    Raises:
+        FileNotFoundError, ValueError: There are no results, or a run folder was given, too.
+        ImportError: This is not a checkout of the repository.
     """
     assert args.figure is not None
     if args.run is not None:
         raise ValueError(f"--figure draws stored results and takes no run folder, got {args.run}. Drop one of the two.")
+    draw = from_benchmarks("figures.catalogue", "draw", f"--figure {args.figure}")
     torch.set_num_threads(1)
-    files = draw(args.figure, args.results, args.out or args.results / "figures")
+    files: list[Path] = draw(args.figure, args.results, args.out or args.results / "figures")
     print("Wrote " + ", ".join(str(file) for file in files))
     return files
 
 
 def run_pretrained(args: EvaluateArgs) -> Path:
-    """What `python evaluate.py --pretrained NAME` does; returns the folder of tables and pictures.
+    """Do what `python evaluate.py --pretrained NAME` does, and return the folder of tables and pictures.
 
     Raises:
         ValueError: Unknown name, a run folder or --figure was given, too, or jobs failed.
+        ImportError: This is not a checkout of the repository.
     """
     assert args.pretrained is not None
     if args.run is not None or args.figure is not None:
         raise ValueError("--pretrained takes no run folder and no --figure. Drop one of the two.")
-    return try_pretrained(args.pretrained, args.out, workers=args.workers)
+    try_pretrained = from_benchmarks("policies", "try_pretrained", f"--pretrained {args.pretrained}")
+    folder: Path = try_pretrained(args.pretrained, args.out, workers=args.workers)
+    return folder
 
 
 def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
-    """What `python evaluate.py RUN` does; returns the table's rows.
+    """Do what `python evaluate.py RUN` does, and return the table's rows.
 
     Raises:
-        FileNotFoundError, ValueError: No policy there, or an argument is not as described.
+        FileNotFoundError, NotADirectoryError, ValueError: No policy is there, or an argument is not as described.
     """
     if args.seeds < 1:
         raise ValueError(f"--seeds must be >= 1, got {args.seeds}.")
@@ -131,7 +154,7 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
         raise ValueError(
             "Pass a run folder that train.py made, --pretrained, or --figure. See python evaluate.py --help"
         )
-    if not args.run.is_dir():
+    if not args.run.exists():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
     is_run = (args.run / "policy").is_dir()
     policy = load_policy(args.run / "policy" if is_run else args.run, resolve_device(args.device))
@@ -146,21 +169,25 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
         if not is_run:
             raise ValueError(f"--from-scratch trains with a run's arguments, and {args.run} holds only a policy.")
         curves.insert(1, learn_from_scratch(load_args(args.run), settings, seeds))
-    out = args.out or args.run / "evaluation"
+    return report(curves, f"{settings['problem']}, {policy.config.algo}", args.out or args.run / "evaluation")
+
+
+def report(curves: Sequence[Curves], name: str, out: Path) -> list[dict[str, Any]]:
+    """Print the table, write it with the curves and their figure, and return its rows."""
     rows = rows_of(curves)
-    name = str(settings["problem"])
-    print_table(rows, f"{name}: best f, mean ± std over {args.seeds} fresh starts")
-    write_json(out / "table.json", rows)
-    write_text(out / "table.md", markdown(rows))
-    write_csv(curves, out / "curves.csv")
-    drawing = figure(curves, f"{name}, {policy.config.algo}")
-    write_atomically(out / "curves.png", lambda path: drawing.savefig(path, dpi=150, format="png"))
+    print_table(rows, f"{name}: best f, mean ± std over {rows[0]['runs']} fresh starts")
+    drawing = figure(curves, name)
+    with saving_to(out):
+        write_json(out / "table.json", rows)
+        write_text(out / "table.md", markdown(rows))
+        write_csv(curves, out / "curves.csv")
+        write_atomically(out / "curves.png", lambda path: drawing.savefig(path, dpi=150, format="png"))
     print(f"Saved in {out}: table.md, table.json, curves.csv, curves.png")
     return rows
 
 
 def main() -> None:
-    """Entry point of evaluate.py."""
+    """Run evaluate.py."""
     with fail_clearly():
         args = tyro.cli(EvaluateArgs)
         if args.pretrained is not None:

@@ -1,4 +1,4 @@
-"""Training without a run folder: agents that the benchmarks make by themselves."""
+"""Training without a run folder: agents that the benchmarks and `evaluate.py --from-scratch` train by themselves."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from zo_gym.problems import make_problem
 
 from .algorithms.directional import Directional
 from .algorithms.slope_fit import regress
-from .build import DIRECTIONAL_PRESETS, Preset, build_agent
+from .build import build_agent, build_env, while_training
 from .policies.bundle import PolicyConfig, save_policy
-from .sb3.callbacks import QueryBudget, TrainingDone, env_of
+from .presets import DIRECTIONAL_PRESETS, Preset
+from .sb3.callbacks import NEVER, QueryBudget, TrainingDone, Trajectory, env_of
 from .sb3.slope_buffer import SlopeBuffer
-from .train import NEVER, build_env, while_training
+from .training_run import Run
 
 OFFLINE = DIRECTIONAL_PRESETS["offline"]
 BUDGET = 5000
@@ -29,39 +30,55 @@ BUDGET = 5000
 def agent_for(
     algo: str, settings: Mapping[str, Any], preset: Preset, *, rows: int, seed: int, transitions: int
 ) -> OffPolicyAlgorithm:
-    """An untrained agent on so many rows of an environment with these settings, on the CPU."""
+    """Build an untrained agent on so many rows of an environment with these settings, on the CPU."""
     env = build_env(dict(settings), rows, preset.scale_rewards, "cpu")
     shape = env_of(env).config.problem.shape
     return build_agent(algo, env, preset, shape=shape, seed=seed, device="cpu", buffer_size=max(1000, transitions))
 
 
-def learn(agent: OffPolicyAlgorithm, queries: int, *watchers: BaseCallback) -> None:
-    """Train until the queries are spent."""
-    budget = QueryBudget(queries, progress=False, heed_interrupts=False)
+def learn(agent: OffPolicyAlgorithm, queries: int, *watchers: BaseCallback, heed_signals: bool = False) -> None:
+    """Train until the queries are spent; nothing is logged or written.
+
+    Raises:
+        KeyboardInterrupt: A signal ended training, where `heed_signals`.
+    """
+    budget = QueryBudget(queries, progress=False, heed_signals=heed_signals)
     agent.set_logger(Logger(None, []))
     try:
         agent.learn(NEVER, callback=CallbackList([budget, *watchers]), log_interval=NEVER)
-    except TrainingDone:
-        pass  # the normal end
+    except TrainingDone as done:
+        if done.interrupted:
+            raise KeyboardInterrupt from done
     finally:
         budget.close()
+
+
+def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
+    """Train until the query budget; nothing is written.
+
+    Returns:
+        Queries spent and best f of the first row, at the start and after every step.
+    """
+    trace = Trajectory()
+    learn(run.agent, run.preset.total_queries, trace, heed_signals=True)
+    return trace.queries, trace.best
 
 
 def train_policy(
     problem: str, folder: Path, preset: Preset = OFFLINE, *, seed: int, images: int = 50, plain: bool = False
 ) -> None:
-    """Train a directional policy on a family of attacks, and save it.
+    """Train a directional policy on the attacks of a training split, and save it.
 
     Args:
-        problem: A key of `zo_gym.problems.FAMILIES`; its split "train" is learned from.
-        folder: Where the policy goes.
-        preset: How; costs `preset.total_queries`.
-        seed: Of everything random.
-        images: How many of the split's.
-        plain: Only collect with the agent, then fit its model to the buffer by `zo_gym.agents.algorithms.slope_fit.regress`, outside SB3,
-            with as many updates.
+        problem: A key of `zo_gym.PROBLEMS` with splits; "train" is learned from.
+        folder: Where the policy is saved.
+        preset: How to train; costs `preset.total_queries`.
+        seed: Seed of everything random.
+        images: Images of the split that are used.
+        plain: Only collect with the agent, then fit its model to the buffer outside SB3, with as many updates, by
+            `zo_gym.agents.algorithms.slope_fit.regress`.
     """
-    family = make_problem(problem, split="train", size=images)
+    attacks = make_problem(problem, split="train", size=images)
     settings: dict[str, Any] = {
         "problem": problem,
         "problem_options": {"size": images},
@@ -82,15 +99,26 @@ def train_policy(
     assert isinstance(agent, Directional)
     learn(agent, preset.total_queries)
     if plain:
-        assert isinstance(agent.replay_buffer, SlopeBuffer)
-        updates = preset.updates_per_step * (agent.num_timesteps // preset.num_envs) + preset.final_updates
-        (model,) = agent.slopes.critic.models
-        rate, batch = preset.agent_learning_rate, preset.batch_size
-        regress(model, agent.replay_buffer, updates, learning_rate=rate, batch_size=batch)
+        _fit_outside(agent, preset)
     else:
         agent.finish(preset.final_updates)
-    observed = family.dim + (0 if family.context is None else family.context.shape[1])
+    observed = attacks.dim + (0 if attacks.context is None else attacks.context.shape[1])
     config = PolicyConfig(
-        "ddpg", preset.network, family.dim, observed, family.shape, preset.exploration or 0.0, settings
+        algo="ddpg",
+        network=preset.network,
+        dim=attacks.dim,
+        observation_dim=observed,
+        shape=attacks.shape,
+        exploration=preset.exploration or 0.0,
+        environment=settings,
     )
     save_policy(agent, config, folder)
+
+
+def _fit_outside(agent: Directional, preset: Preset) -> None:
+    """Fit the agent's model to its buffer with as many updates as the agent would have made."""
+    assert isinstance(agent.replay_buffer, SlopeBuffer)
+    updates = preset.updates_per_step * (agent.num_timesteps // preset.num_envs) + preset.final_updates
+    (model,) = agent.slopes.critic.models
+    rate, batch = preset.agent_learning_rate, preset.batch_size
+    regress(model, agent.replay_buffer, updates, learning_rate=rate, batch_size=batch)

@@ -1,4 +1,4 @@
-"""Figures of a comparison: f against queries, and the cosine where it was measured."""
+"""The figure of a comparison: f against queries, and the cosine where it was measured."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
-
+from .curve_style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
 from .curves import Curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COSINE_WIDTH = 20
+"""Grid points that the running mean of the cosine covers."""
+
 
 def figure(curves: Sequence[Curves], title: str) -> Figure:
-    """Mean lines with shaded standard deviations; the steep first twentieth of the budget may leave the axis of f.
+    """Draw mean lines with shaded standard deviations; the steep first twentieth of the budget may leave the axis of f.
 
-    Where a method is `early` both axes are logarithmic, and no mean leaves them.
-
-    The second panel, |cos(g, grad f)| as a running mean over 20 grid points, is there if any curve measured it.
+    Where a method is `early`, both axes are logarithmic, and no mean leaves them. Where any curve measured
+    |cos(g, grad f)|, a second panel shows it as a running mean over 20 grid points.
     """
     from matplotlib.figure import Figure
 
@@ -31,7 +32,7 @@ def figure(curves: Sequence[Curves], title: str) -> Figure:
         line = Line(COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)])
         draw_band(axes[0], c.queries, c.best.mean(0), c.best.std(0), line, c.name)
         if c.cosine is not None:
-            mean, _, _ = mean_std(running_mean(c.cosine, 20))
+            mean, _, _ = mean_std(running_mean(c.cosine, COSINE_WIDTH))
             axes[1].plot(c.queries, mean, linestyle=line.dashes, color=line.colour, linewidth=1.5)
     if any(c.early for c in curves):
         means = np.concatenate([c.best.mean(0) for c in curves])

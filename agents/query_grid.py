@@ -16,18 +16,23 @@ EARLY = 100
 
 
 def grid_of(budget: int, early: bool = False) -> np.ndarray:
-    """The query counts that curves are stored at: from 1 to the budget, int64; `early`: each of the first 100, too."""
+    """Return the query counts that curves are stored at, int64 (T,).
+
+    Args:
+        budget: The last of them; the first is 1.
+        early: Include each of the first 100.
+    """
     even = np.linspace(1, budget, POINTS + 1).round().astype(np.int64)
     return np.unique(np.concatenate([even, np.arange(1, min(EARLY, budget) + 1)]) if early else even)
 
 
 def on_grid(grid: np.ndarray, queries: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Values known at these query counts (K,), carried forward to the grid; (..., K) -> (..., T)."""
+    """Carry values that are known at these query counts (K,) forward to the grid, (..., K) -> (..., T)."""
     places = np.searchsorted(np.asarray(queries), grid, side="right") - 1
     carried: np.ndarray = np.asarray(values, dtype=np.float64)[..., np.maximum(places, 0)]
     return carried
 
 
 def direction_generators(seeds: tuple[int, ...], device: torch.device) -> list[torch.Generator]:
-    """One generator a row, for its directions."""
+    """Make one generator per row, for its directions."""
     return [make_generator(int(np.random.SeedSequence([1, seed]).generate_state(1)[0]), device) for seed in seeds]

@@ -1,4 +1,4 @@
-"""Orderings that must hold in any honest run of the experiments: a check that the whole chain is sound."""
+"""Check orderings of methods that must hold in any sound run of the paper's experiments."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import load_all, stack
+from benchmarks.records import load_all
 
 RANDOM = ("zo-sgd", "zo-sgd-q1", "zo-sgd-sphere", "rand-ada")
+"""Methods that draw directions from a fixed distribution."""
 REFERENCES = ("true-gradient", "true-gradient-ada")
+"""Methods that are given the true gradient."""
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """One claim: the best of `better` ends with a lower mean f than every one of `worse`.
+    """Claims that the best of `better` ends with a lower mean f than every one of `worse`.
 
     Attributes:
-        task: Where.
-        better: Methods; the best of them counts.
+        task: Name of the task.
+        better: Methods, the best of which counts.
         worse: Methods.
-        why: The reason that it must hold.
+        why: Why it must hold.
     """
 
     task: str
@@ -40,7 +42,7 @@ ORDERINGS: tuple[Ordering, ...] = (
 
 
 def broken(folder: Path, orderings: tuple[Ordering, ...] = ORDERINGS) -> list[str]:
-    """What does not hold in these results, one line each.
+    """Return the orderings that do not hold in these results, one sentence each.
 
     Raises:
         FileNotFoundError: A method that an ordering names has no results.
@@ -60,5 +62,4 @@ def _final(folder: Path, task: str, method: str) -> float:
     records = load_all(folder, task, method)
     if not records:
         raise FileNotFoundError(f"No results of {method} on {task} in {folder}. Run it first.")
-    _, best = stack(records)
-    return float(np.mean(best[:, -1]))
+    return float(np.mean(np.concatenate([record.best[:, -1] for record in records])))

@@ -1,4 +1,4 @@
-"""How much of a run is spent outside f: the share for `make bench`, and a profile that says where."""
+"""Measure how much of a run is spent outside f, for `make bench`, and profile where."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
-from zo_gym.agents import pretrained
 from zo_gym.agents.algorithms.directional import Directional
 from zo_gym.agents.offline import OFFLINE, agent_for, learn
-from zo_gym.agents.policies.policy_method import field_of, follow
+from zo_gym.agents.policies import pretrained
+from zo_gym.agents.policies.policy_method import follow, gradient_guess
 
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
@@ -25,36 +24,43 @@ from zo_gym.rng import make_generator
 from zo_gym.run import run
 
 LINES = 25
+"""Functions in a profile."""
 
 
-def timed(problem: Problem) -> tuple[Problem, Callable[[], float]]:
-    """The problem with a clock around its f, and what the clock shows: seconds inside f so far."""
-    spent = 0.0
+class Stopwatch:
+    """Adds up the time that is spent inside functions, in seconds."""
 
-    def fun(points: Tensor) -> Tensor:
-        nonlocal spent
-        started = time.perf_counter()
-        values = problem.values(points)
-        spent += time.perf_counter() - started
-        return values
+    def __init__(self) -> None:
+        self.seconds = 0.0
 
-    return replace(problem, fun=fun), lambda: spent
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, timed by this watch."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return watched
 
 
 def share_outside(problem: Problem, budget: int) -> Callable[[], float]:
-    """Measures the share of a ZO-SGD run (q = 20) that is not spent inside f, from 0 to 1."""
+    """Return what measures the share of a ZO-SGD run (q = 20) that is not spent inside f, from 0 to 1."""
 
     def measure() -> float:
-        watched, inside = timed(problem)
+        watch = Stopwatch()
+        watched = replace(problem, fun=watch.timed(problem.fun))
         started = time.perf_counter()
         minimize(watched, method="zo-sgd", budget=budget, seed=0)
-        return 1.0 - inside() / (time.perf_counter() - started)
+        return 1.0 - watch.seconds / (time.perf_counter() - started)
 
     return measure
 
 
 def profile(problem: Problem, budget: int) -> str:
-    """Where a ZO-SGD run spends its time, function by function, as text."""
+    """Return where a ZO-SGD run spends its time, function by function, as text."""
     profiler = cProfile.Profile()
     profiler.runcall(minimize, problem, method="zo-sgd", budget=budget, seed=0)
     text = io.StringIO()
@@ -63,22 +69,22 @@ def profile(problem: Problem, budget: int) -> str:
 
 
 def attack_query(policy: str, images: int, queries: int) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Measures seconds of an attack by a query of each image with a policy that ships, and of that asked of f alone.
+    """Return what measures the seconds that an attack takes by a query of each image, and what f alone takes for it.
 
     Args:
-        policy: Its name.
-        images: Rows.
-        queries: Of each image, behind each measurement.
+        policy: Name of the policy that ships and is followed.
+        images: Number of rows.
+        queries: Queries of each image in each measurement.
     """
     loaded = pretrained.load(policy)
-    family = make_problem(loaded.config.environment["problem"], split="validation", size=images)
+    problem = make_problem(loaded.config.environment["problem"], split="validation", size=images)
     rows = torch.arange(images)
-    starts = family.initial(torch.arange(images), [make_generator(i) for i in range(images)])
+    starts = problem.initial(torch.arange(images), [make_generator(i) for i in range(images)])
 
     def attack() -> float:
-        method = follow(field_of(loaded, family.context), images, family.composite, shape=family.shape)
+        method = follow(gradient_guess(loaded, problem.context), images, problem.composite, shape=problem.shape)
         generators = [make_generator(i) for i in range(images)]
-        oracle = Oracle(family, images, budget=queries + 2)
+        oracle = Oracle(problem, images, budget=queries + 2)
         moments = run(oracle, method, starts, generators, composite=True)
         next(moments), next(moments)  # the start, and a step that pays for first-time work
         started, before = time.perf_counter(), oracle.total
@@ -90,21 +96,21 @@ def attack_query(policy: str, images: int, queries: int) -> tuple[Callable[[], f
         points = starts.unsqueeze(1)
         started = time.perf_counter()
         for _ in range(queries):
-            family.fun(points, rows)
+            problem.fun(points, rows)
         return (time.perf_counter() - started) / queries
 
     return attack, ask
 
 
-def training_share(problem: str, rows: int, steps: int) -> Callable[[], float]:
-    """Measures the share of training a directional policy that is spent inside f and in updates, from 0 to 1."""
+def training_share(name: str, rows: int, steps: int) -> Callable[[], float]:
+    """Return what measures the share of training a directional policy that f and updates take, from 0 to 1."""
 
     def measure() -> float:
-        watch = _Watch()
+        watch = Stopwatch()
         training = dict(OFFLINE.training)
-        family = make_problem(problem, split="train", **training.pop("problem_options"))
+        problem = make_problem(name, split="train", **training.pop("problem_options"))
         settings = {
-            "problem": replace(family, fun=watch.timed(family.fun)),
+            "problem": replace(problem, fun=watch.timed(problem.fun)),
             "observation": OFFLINE.observation,
             "update": OFFLINE.update,
             **training,
@@ -118,22 +124,3 @@ def training_share(problem: str, rows: int, steps: int) -> Callable[[], float]:
         return watch.seconds / (time.perf_counter() - started)
 
     return measure
-
-
-class _Watch:
-    """Adds up the time spent inside functions."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, watched."""
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.seconds += time.perf_counter() - started
-
-        return watched

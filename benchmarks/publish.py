@@ -11,24 +11,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
-from zo_gym.agents import pretrained
 from zo_gym.agents.console import fail_clearly
+from zo_gym.agents.policies import pretrained
 from zo_gym.agents.policies.bundle import load_policy, save_weights
 
-from benchmarks.bars import Curves
-from benchmarks.suites.paper import Task
+from benchmarks.bars import MeanCurves
 from benchmarks.suites.policies import PRETRAINED, VALIDATION, policy_folder
+from benchmarks.suites.task import Task
+from benchmarks.text_tables import markdown_table
 from zo_gym.files import write_text
+from zo_gym.registry import lookup
 
 ROWS = (
-    ("policy", "this policy, known part exact"),
-    ("policy-plain", "this policy, f as a whole, penalty inferred"),
-    ("true", "true gradient, same steps, known part exact"),
-    ("belief+known", "no policy: memory alone, same steps, known part exact"),
-    ("untrained", "untrained network, known part exact"),
-    ("zo-sgd+known", "ZO-SGD, tuned, known part exact"),
+    ("policy", "this policy, composite term exact"),
+    ("policy-plain", "this policy, f as a whole, penalty estimated"),
+    ("true", "true gradient, same steps, composite term exact"),
+    ("gp+composite", "no policy: Gaussian process alone, same steps, composite term exact"),
+    ("untrained", "untrained network, composite term exact"),
+    ("zo-sgd+composite", "ZO-SGD, tuned, composite term exact"),
     ("zo-sgd", "ZO-SGD, tuned"),
 )
+"""Methods that the card quotes, and their names there."""
 
 
 @dataclass(frozen=True)
@@ -36,42 +39,43 @@ class PublishArgs:
     """Copy the policy of the first repeat into the package and write its card."""
 
     name: tyro.conf.Positional[str]
-    """E.g. mnist-attack."""
+    """Name of the policy, e.g. mnist-attack."""
     results: Path = Path("results/policies")
-    """Of `make policies`."""
+    """Folder of the results of `make policies`."""
     validation: bool = False
-    """The results are of validation images; the card says so."""
+    """The results are of validation images; then the card names that split."""
 
 
 def publish(name: str, results: Path, validation: bool = False) -> Path:
-    """What `python -m benchmarks.publish` does; returns the folder in the package.
+    """Copy the policy and write its card; return its folder in the package.
 
     Raises:
-        KeyError: Unknown name.
+        ValueError: No policy of this name ships.
         FileNotFoundError: The policy or its results are not there.
     """
-    task = VALIDATION[PRETRAINED[name].name] if validation else PRETRAINED[name]
+    task = lookup(PRETRAINED, name, "policy")
+    task = VALIDATION[task.name] if validation else task
     source = policy_folder(task, results / task.name, "slopes", 0)
     out = pretrained.FOLDER / name
     save_weights(load_policy(source), out)
     report = json.loads((source / "training.json").read_text(encoding="utf-8"))
-    write_text(out / "CARD.md", card(name, task, Curves(results, task.name), report))
+    write_text(out / "CARD.md", card_text(name, task, MeanCurves(results, task.name), report))
     return out
 
 
-def card(name: str, task: Task, curves: Curves, training: dict[str, float]) -> str:
-    """The card as Markdown; of the results it quotes the first repeat alone, which is the policy that ships."""
-    repeats = len(curves.entries["policy"].records)
-    curves.entries = {method: replace(entry, records=entry.records[:1]) for method, entry in curves.entries.items()}
+def card_text(name: str, task: Task, curves: MeanCurves, training: dict[str, float]) -> str:
+    """Return the card as Markdown; of the results it quotes the first repeat alone, which is the policy that ships."""
+    repeats = len(curves.methods["policy"].records)
+    curves.methods = {method: replace(found, records=found.records[:1]) for method, found in curves.methods.items()}
     attack = task.attack("test")
-    budget, d = curves.budget("policy"), attack.family.dim
-    lines = [f"| method | f after 50 queries | after {budget // 10:,} | after {budget:,} | success | median queries |"]
-    lines.append("|---|---|---|---|---|---|")
+    budget, d = curves.budget("policy"), attack.problem.dim
+    after = ["f after 50 queries", f"after {budget // 10:,}", f"after {budget:,}"]
+    rows = []
     for method, words in ROWS:
-        if method in curves.entries:
+        if method in curves.methods:
             success, median = curves.success(method)
-            values = " | ".join(f"{curves.at(method, n):.2f}" for n in (50, budget // 10, budget))
-            lines.append(f"| {words} | {values} | {100 * success:.0f} % | {median:,.0f} |")
+            values = [f"{curves.at(method, n):.2f}" for n in (50, budget // 10, budget)]
+            rows.append([words, *values, f"{100 * success:.0f} %", f"{median:,.0f}"])
     facts = {
         "name": name,
         "problem": task.name,
@@ -87,18 +91,18 @@ def card(name: str, task: Task, curves: Curves, training: dict[str, float]) -> s
         "seconds": f"{training['seconds']:.0f}",
         "repeats": repeats,
         "date": time.strftime("%Y-%m-%d"),
-        "table": "\n".join(lines),
+        "table": markdown_table(["method", *after, "success", "median queries"], rows),
     }
     return TEMPLATE.format(**facts)
 
 
 TEMPLATE = """# {name}
 
-A learned guess of where a classifier's margin falls: for an image x in [0, 1]^{d} and its label it answers
-with a gradient of the unknown part of eq. (9) of Anonymous (2022). While it attacks,
+A learned guess of the direction in which a classifier's margin falls: for an image x in [0, 1]^{d} and its label it
+returns a gradient of the black-box part of eq. (9) of Anonymous (2022). During an attack,
 `zo_gym.gradient_models.guided_gp` corrects it.
 
-    zo_gym.minimize("{problem}", method="pretrained:{name}", composite=True)
+    zo_gym.minimize("{problem}[0]", method="pretrained:{name}", composite=True)
 
 ## Data
 
@@ -120,14 +124,14 @@ Measured on {date} by `make policies`.
 
 ## Limits
 
-It knows this victim, on images like these. What it is worth on other victims the README says where it was tried;
-on other images it does not help, and the sampler's gate drops it after a few queries. It is meant for measuring
-how robust one's own classifiers are.
+It was trained on this victim, on images like these. The documentation of learned policies reports how it does on other
+victims, where it was tried; on other images it does not help, and the model's gate drops it after a few queries. It is
+meant for measuring how robust one's own classifiers are.
 """
 
 
 def main() -> None:
-    """Entry point of `python -m benchmarks.publish`."""
+    """Run `python -m benchmarks.publish` from the command line."""
     with fail_clearly():
         args = tyro.cli(PublishArgs)
         print(f"Wrote {publish(args.name, args.results, args.validation)}")

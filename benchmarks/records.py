@@ -1,10 +1,9 @@
-"""One finished run as a small file: numbers in npz (no pickle), what made them as JSON inside."""
+"""Store finished runs as small files: numbers in npz (no pickle), and what made them as JSON inside."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,26 @@ import numpy as np
 
 from zo_gym.files import write_atomically
 
-FORMAT = 1
+RECORD_FORMAT = 1
+"""Version of the file format; files of another version are refused."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """N runs of one method on one problem with one seed: one start (N = 1), or every image of an attack.
+    """Holds N runs of one method on one problem with one seed: one start (N = 1), or every image of an attack.
 
     Attributes:
         problem: A task's name, e.g. "heart_scale" or "mnist_attack".
         method: A method's name, e.g. "zo-sgd".
-        seed: Of starts and directions.
-        queries: The grid that curves are on: 1 to the budget, int64 (T,).
+        seed: Seed of start and directions, or the repeat's number.
+        queries: The grid that curves are on, from 1 to the budget, int64 (T,).
         best: Least f at any iterate within so many queries, (N, T).
         cosine: cos(g, grad f) of the last step before so many queries, (N, T), NaN where there was none; None if not
             measured.
-        spent: Queries that each run really spent, int64 (N,).
+        spent: Queries that each run spent, int64 (N,).
         extras: Further arrays with leading dimension N, e.g. "success_at", the queries to the first adversarial
             iterate (-1: never), or "final_x".
-        meta: What made this: configuration, versions, seconds, training queries. JSON.
+        meta: What made this, as JSON: configuration, versions, seconds, training queries.
     """
 
     problem: str
@@ -46,17 +46,17 @@ class Record:
 
 
 def path_of(folder: Path, problem: str, method: str, seed: int) -> Path:
-    """Where the record of this run lives."""
+    """Return where the record of this run is kept."""
     return folder / problem / method / f"{seed}.npz"
 
 
 def save_record(folder: Path, record: Record) -> Path:
-    """Write the record to its place, atomically; returns the path."""
+    """Write the record to its place, atomically, and return the path."""
     arrays = {"queries": record.queries, "best": record.best, "spent": record.spent}
     if record.cosine is not None:
         arrays["cosine"] = record.cosine.astype(np.float32)
     arrays |= {f"extra_{name}": value for name, value in record.extras.items()}
-    head = {"format": FORMAT, "problem": record.problem, "method": record.method, "seed": record.seed}
+    head = {"format": RECORD_FORMAT, "problem": record.problem, "method": record.method, "seed": record.seed}
     text = np.array(json.dumps(head | {"meta": record.meta}, default=str))
     path = path_of(folder, record.problem, record.method, record.seed)
 
@@ -69,39 +69,34 @@ def save_record(folder: Path, record: Record) -> Path:
 
 
 def load_record(path: Path) -> Record:
-    """The record that `save_record` wrote. Runs no code from the file.
+    """Load the record that `save_record` wrote. Runs no code from the file.
 
     Raises:
-        ValueError: It is damaged, or of another format.
+        ValueError: The file is damaged, or of another format.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             head = json.loads(str(file["head"]))
-            if head["format"] != FORMAT:
-                raise ValueError(f"format {head['format']}, expected {FORMAT}")
+            if head["format"] != RECORD_FORMAT:
+                raise ValueError(f"format {head['format']}, expected {RECORD_FORMAT}")
             extras = {name.removeprefix("extra_"): file[name] for name in file.files if name.startswith("extra_")}
             cosine = file["cosine"] if "cosine" in file.files else None
             return Record(
-                head["problem"],
-                head["method"],
-                head["seed"],
-                file["queries"],
-                file["best"],
-                cosine,
-                file["spent"],
-                extras,
-                head["meta"],
+                problem=head["problem"],
+                method=head["method"],
+                seed=head["seed"],
+                queries=file["queries"],
+                best=file["best"],
+                cosine=cosine,
+                spent=file["spent"],
+                extras=extras,
+                meta=head["meta"],
             )
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a result of this version ({error}). Remove it and run again.") from error
 
 
 def load_all(folder: Path, problem: str, method: str) -> list[Record]:
-    """Every stored seed of a method on a problem, in order of seeds."""
+    """Load every stored seed of a method on a problem, in order of seeds."""
     found = [load_record(path) for path in (folder / problem / method).glob("*.npz") if not path.name.startswith(".")]
     return sorted(found, key=lambda record: record.seed)
-
-
-def stack(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
-    """The grid (T,) and best f of all runs of all records, (N, T)."""
-    return records[0].queries, np.concatenate([record.best for record in records])

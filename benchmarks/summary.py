@@ -1,4 +1,4 @@
-"""Figures of merit: what each method reached on a problem, and at what price."""
+"""Summarise in numbers what each method reached on a problem, and at what price."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from zo_gym.agents.curve_style import mean_std
 
+from benchmarks.minimum import minimum_file
 from benchmarks.records import Record
-from benchmarks.results import Entry, entries
-from benchmarks.style import mean_std
+from benchmarks.results import MethodResults, load_results
 
-BASELINE = "zo-sgd"
-"""The method whose final loss the others are timed to."""
+TIMED_AGAINST = "zo-sgd"
+"""The method whose final f sets the goal of `to_baseline`."""
 FRACTIONS = {"tenth": 10, "fifth": 5, "half": 2, "all": 1}
-"""The parts of the budget at which f is told: 500, 1000, 2500 and 5000 of the paper's 5000 queries."""
+"""Name -> divisor of the budget, at which f is reported: 500, 1000, 2500 and 5000 of the paper's 5000 queries."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a table. NaN: not measured; infinity: never.
+class MethodSummary:
+    """Holds one line of a table. NaN means not measured, infinity means never.
 
     Attributes:
-        problem: Its name.
+        problem: Name of the task.
         dim: d, or None.
-        method: Its name.
-        label: What it is called.
+        method: Name of the method.
+        label: Its name in tables.
         group: A key of `GROUPS`.
-        runs: Repeats.
+        runs: Number of repeats.
         images: Rows of each repeat: the images of an attack, else 1.
         budget: Queries of each run.
-        mean: Best f after each of `FRACTIONS` of the budget: mean over repeats (and images).
+        mean: Best f after each of `FRACTIONS` of the budget, mean over repeats (and images).
         std: Sample standard deviation over the repeats of that; NaN for a single one.
         to_baseline: Queries until the mean curve is at or below ZO-SGD's final mean.
-        ratio: ZO-SGD's own queries until there, divided by them.
+        ratio: ZO-SGD's own queries until there, divided by `to_baseline`.
         gap: Final mean minus f*.
-        success: Share of attacks that ever fooled the classifier.
-        median_queries: To success, over all images and repeats; a failure counts as infinity.
-        distortion: Mean L1 norm of the final perturbation.
+        success: Share of attacks that ever fooled the classifier, 0 to 1.
+        median_queries: Median of the queries to success, over all images and repeats; a failure counts as infinity.
+        distortion: Mean L1 norm of the final perturbation, in units of pixels from 0 to 1.
         cosine: Mean cosine of estimate and gradient over the run.
         late_cosine: The same over the last fifth of the budget.
-        training_queries: Spent before the run, on other starts or images; mean over repeats.
+        training_queries: Queries before the run, on other starts or images; mean over repeats.
         seconds: Wall time of one run (image), an equal share of its batch's; mean.
     """
 
@@ -68,37 +69,37 @@ class Row:
     seconds: float
 
 
-def rows(folder: Path, problem: str) -> list[Row]:
-    """One row per method, in the order of `entries`.
+def summaries(folder: Path, problem: str) -> list[MethodSummary]:
+    """Return one summary per method, in the order of `load_results`.
 
     Raises:
-        FileNotFoundError, ValueError: As `entries`.
+        FileNotFoundError, ValueError: As `load_results`.
     """
-    found = entries(folder, problem)
-    curves = {entry.method: entry.by_seed().mean(axis=0) for entry in found}
-    goal = curves[BASELINE][-1] if BASELINE in curves else math.nan
-    path = folder / problem / "minimum.json"
+    found = load_results(folder, problem)
+    curves = {results.method: results.by_seed().mean(axis=0) for results in found}
+    goal = curves[TIMED_AGAINST][-1] if TIMED_AGAINST in curves else math.nan
+    path = minimum_file(folder / problem)
     f_star = float(json.loads(path.read_text(encoding="utf-8"))["f_star"]) if path.is_file() else math.nan
-    own = _first_at(found[0].queries, curves[BASELINE], goal) if BASELINE in curves else math.nan
-    return [_row(entry, curves[entry.method], goal, own, f_star) for entry in found]
+    own = first_at(found[0].queries, curves[TIMED_AGAINST], goal) if TIMED_AGAINST in curves else math.nan
+    return [_summary(results, curves[results.method], goal, own, f_star) for results in found]
 
 
-def _row(entry: Entry, curve: np.ndarray, goal: float, own: float, f_star: float) -> Row:
-    queries, budget = entry.queries, int(entry.queries[-1])
+def _summary(results: MethodResults, curve: np.ndarray, goal: float, own: float, f_star: float) -> MethodSummary:
+    queries, budget = results.queries, int(results.queries[-1])
     places = [np.searchsorted(queries, max(1, budget // part), side="right") - 1 for part in FRACTIONS.values()]
-    mean, std, _ = mean_std(entry.by_seed()[:, places])
-    reached = _first_at(queries, curve, goal)
-    success = _pooled(entry, "success_at")
-    cosine = entry.cosines()
-    metas = [record.meta for record in entry.records]
-    return Row(
-        problem=entry.records[0].problem,
-        dim=entry.dim,
-        method=entry.method,
-        label=entry.label,
-        group=entry.group,
-        runs=len(entry.records),
-        images=len(entry.records[0].best),
+    mean, std, _ = mean_std(results.by_seed()[:, places])
+    reached = first_at(queries, curve, goal)
+    success = results.pooled("success_at")
+    cosine = results.cosines()
+    metas = [record.meta for record in results.records]
+    return MethodSummary(
+        problem=results.records[0].problem,
+        dim=results.dim,
+        method=results.method,
+        label=results.label,
+        group=results.group,
+        runs=len(results.records),
+        images=len(results.records[0].best),
         budget=budget,
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
@@ -106,26 +107,26 @@ def _row(entry: Entry, curve: np.ndarray, goal: float, own: float, f_star: float
         ratio=own / reached,
         gap=float(mean[-1]) - f_star,
         success=_mean(success >= 0),
-        median_queries=float(np.median(np.where(success >= 0, success, np.inf))) if len(success) else math.nan,
-        distortion=_mean(_pooled(entry, "distortion")),
+        median_queries=median_queries(success),
+        distortion=_mean(results.pooled("distortion")),
         cosine=_mean(cosine),
         late_cosine=_mean(cosine[:, queries > 0.8 * budget]),
         training_queries=_mean(np.array([meta.get("training_queries", 0) for meta in metas])),
-        seconds=_mean(np.array([_seconds(record) for record in entry.records])),
+        seconds=_mean(np.array([_seconds(record) for record in results.records])),
     )
 
 
-def _first_at(queries: np.ndarray, curve: np.ndarray, goal: float) -> float:
-    """The first grid point where the curve is at or below the goal; infinity if none, NaN without a goal."""
+def first_at(queries: np.ndarray, curve: np.ndarray, goal: float) -> float:
+    """Return the first grid point where the curve is at or below the goal; infinity if none, NaN without a goal."""
     if math.isnan(goal):
         return math.nan
     below = np.flatnonzero(curve <= goal)
     return float(queries[below[0]]) if len(below) else math.inf
 
 
-def _pooled(entry: Entry, name: str) -> np.ndarray:
-    """One number per image and repeat, from the records that have it."""
-    return np.concatenate([np.empty(0), *(r.extras[name] for r in entry.records if name in r.extras)])
+def median_queries(success_at: np.ndarray) -> float:
+    """Return the median of the queries to success (-1: never, which counts as infinity); NaN for no attack."""
+    return float(np.median(np.where(success_at >= 0, success_at, np.inf))) if len(success_at) else math.nan
 
 
 def _seconds(record: Record) -> float:

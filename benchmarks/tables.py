@@ -1,81 +1,78 @@
-"""What the stored results say in numbers: one table per problem, as Markdown for readers and as CSV for programs."""
+"""Write one table per problem from the stored results, as Markdown for readers and as CSV for programs."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from benchmarks.style import GROUPS
-from benchmarks.summary import FRACTIONS, Row, rows
+from benchmarks.results import GROUPS, stored_problems
+from benchmarks.summary import FRACTIONS, MethodSummary, summaries
+from benchmarks.text_tables import csv_table, markdown_table
 from zo_gym.files import write_text
 
-PROBLEMS = ("mnist_attack", "digits_attack", "a9a", "german.numer_scale", "heart_scale")
-"""The order of the tables; other problems follow by name."""
+FIRST_PROBLEMS = ("mnist_attack", "digits_attack", "a9a", "german.numer_scale", "heart_scale")
+"""The problems whose tables come first, in this order; the others follow by name."""
 
 
-def csv_text(table: Sequence[Row]) -> str:
-    """The rows as CSV at full precision; empty: not measured, inf: never."""
-    out = io.StringIO()
-    plain = [field.name for field in fields(Row) if field.name not in ("mean", "std")]
+def csv_text(table: Sequence[MethodSummary]) -> str:
+    """Return the summaries as CSV at full precision; an empty cell means not measured, inf means never."""
+    plain = [field.name for field in fields(MethodSummary) if field.name not in ("mean", "std")]
     split = plain.index("budget") + 1
-    moments = [f"{kind}_{part}" for part in FRACTIONS for kind in ("mean", "std")]
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*plain[:split], *moments, *plain[split:]])
-    for row in table:
-        values = [value for pair in zip(row.mean, row.std, strict=True) for value in pair]
-        cells = [*(getattr(row, name) for name in plain[:split]), *values, *(getattr(row, n) for n in plain[split:])]
-        writer.writerow(["" if value is None or value != value else value for value in cells])
-    return out.getvalue()
+    header = [*plain[:split], *(f"{kind}_{part}" for part in FRACTIONS for kind in ("mean", "std")), *plain[split:]]
+
+    def cells(row: MethodSummary) -> Iterator[Any]:
+        yield from (getattr(row, name) for name in plain[:split])
+        yield from chain.from_iterable(zip(row.mean, row.std, strict=True))
+        yield from (getattr(row, name) for name in plain[split:])
+
+    return csv_table(header, map(cells, table))
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the Markdown table.
+    """Describes one column of the Markdown table.
 
     Attributes:
-        heading: What stands above it.
-        cell: A row -> its text, "-" where there is nothing to say.
-        score: A row -> the number that the best method has least of; None where no one is best.
+        heading: Its heading.
+        cell: Turns a summary into text, "-" where nothing was measured.
+        score: Turns a summary into the number that is least for the best method; None where there is no best one.
     """
 
     heading: str
-    cell: Callable[[Row], str]
-    score: Callable[[Row], float] | None = None
+    cell: Callable[[MethodSummary], str]
+    score: Callable[[MethodSummary], float] | None = None
 
 
-def markdown(table: Sequence[Row]) -> str:
-    """The rows of one problem as a Markdown table under a heading, by group, with notes on what the columns mean.
+def problem_table(table: Sequence[MethodSummary]) -> str:
+    """Return the summaries of one problem as a Markdown table under a heading, by group, with notes on the columns.
 
     The best value of each column is bold; the reference, which sees the gradient, does not compete.
     """
     columns = _columns(table)
     best = [_best(column, table) for column in columns]
-    lines = [
-        f"| {' | '.join(['method', *(column.heading for column in columns)])} |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+    lines: list[list[str]] = []
     for group, heading in GROUPS.items():
         members = [row for row in table if row.group == group]
         if members:
-            lines.append(f"| *{heading}* |{' |' * len(columns)}")
+            lines.append([f"*{heading}*", *[""] * len(columns)])
         for row in members:
-            cells = [_bold(column, row, least) for column, least in zip(columns, best, strict=True)]
-            lines.append(f"| {' | '.join([row.label, *cells])} |")
-    return "\n".join([_heading(table), "", *lines, "", _notes(table), ""])
+            lines.append([row.label, *(_bold(c, row, least) for c, least in zip(columns, best, strict=True))])
+    text = markdown_table(["method", *(column.heading for column in columns)], lines)
+    return "\n".join([_heading(table), "", text, "", _notes(table), ""])
 
 
-def _heading(table: Sequence[Row]) -> str:
+def _heading(table: Sequence[MethodSummary]) -> str:
     first = table[0]
     facts = [f"d = {first.dim}"] * (first.dim is not None) + [f"{first.budget:,} queries"]
     facts += [f"{first.images} images"] * (first.images > 1)
     return f"### {first.problem} ({', '.join(facts)})"
 
 
-def _columns(table: Sequence[Row]) -> list[Column]:
+def _columns(table: Sequence[MethodSummary]) -> list[Column]:
     decimals = _decimals([row.mean[-1] for row in table if row.group != "reference"])
     columns = [Column("runs", lambda row: str(row.runs))]
     for place, part in enumerate(FRACTIONS.values()):
@@ -95,7 +92,7 @@ def _columns(table: Sequence[Row]) -> list[Column]:
 
 
 def _moments(heading: str, place: int, decimals: int) -> Column:
-    def cell(row: Row) -> str:
+    def cell(row: MethodSummary) -> str:
         mean, std = row.mean[place], row.std[place]
         form = f".{decimals}f" if abs(mean) < 1e5 else ".3g"
         return _number(mean, form) + ("" if math.isnan(std) else f" ± {std:{form}}")
@@ -104,7 +101,7 @@ def _moments(heading: str, place: int, decimals: int) -> Column:
 
 
 def _decimals(values: Sequence[float]) -> int:
-    """Digits after the point that give the least of the values four significant ones, 0 to 8."""
+    """Return the digits after the point that give the least of the values four significant ones, 0 to 8."""
     sizes = [abs(value) for value in values if math.isfinite(value) and value != 0]
     return min(8, max(0, 3 - math.floor(math.log10(min(sizes))))) if sizes else 4
 
@@ -116,24 +113,24 @@ def _number(value: float, form: str, unit: str = "") -> str:
     return (text if any(digit in text for digit in "123456789") else text.removeprefix("-")) + unit
 
 
-def _to_baseline(row: Row) -> str:
+def _to_baseline(row: MethodSummary) -> str:
     return f"{row.to_baseline:,.0f} ({row.ratio:.3g}x)" if math.isfinite(row.to_baseline) else "-"
 
 
-def _best(column: Column, table: Sequence[Row]) -> float:
-    """The least score of those that compete; NaN if there is none, or if all are equal."""
+def _best(column: Column, table: Sequence[MethodSummary]) -> float:
+    """Return the least score of those that compete; NaN if there is none, or if all are equal."""
     scores = {math.inf} if column.score is None else {column.score(row) for row in table if row.group != "reference"}
     finite = [score for score in scores if math.isfinite(score)]
     return min(finite) if finite and len(scores) > 1 else math.nan
 
 
-def _bold(column: Column, row: Row, least: float) -> str:
+def _bold(column: Column, row: MethodSummary, least: float) -> str:
     cell = column.cell(row)
     won = column.score is not None and row.group != "reference" and column.score(row) == least
     return f"**{cell}**" if won else cell
 
 
-def _notes(table: Sequence[Row]) -> str:
+def _notes(table: Sequence[MethodSummary]) -> str:
     attack = any(math.isfinite(row.success) for row in table)
     several = any(row.runs > 1 for row in table)
     mean = f"mean of {table[0].images} images" if attack else "mean"
@@ -157,18 +154,16 @@ def _notes(table: Sequence[Row]) -> str:
 
 
 def write_tables(folder: Path, out: Path) -> tuple[Path, Path]:
-    """Write `tables.md`, one table per problem, and `tables.csv`, all of them; returns their paths.
+    """Write tables.md, one table per problem, and tables.csv, all of them in one; return their paths.
 
     Raises:
         FileNotFoundError: There are no results.
-        ValueError: As `entries`.
+        ValueError: As `load_results`.
     """
-    there = {path.parent.parent.name for path in folder.glob("*/*/*.npz") if not path.name.startswith(".")}
-    if not there:
-        raise FileNotFoundError(f"No results in {folder}. Run `make paper` first.")
-    names = [name for name in PROBLEMS if name in there] + sorted(there - set(PROBLEMS))
-    tables = [rows(folder, name) for name in names]
+    stored = stored_problems(folder)
+    names = [name for name in FIRST_PROBLEMS if name in stored] + sorted(stored - set(FIRST_PROBLEMS))
+    tables = [summaries(folder, name) for name in names]
     paths = out / "tables.md", out / "tables.csv"
-    write_text(paths[0], "\n".join(markdown(table) for table in tables))
+    write_text(paths[0], "\n".join(problem_table(table) for table in tables))
     write_text(paths[1], csv_text([row for table in tables for row in table]))
     return paths

@@ -1,4 +1,4 @@
-"""Tuning: the same search for every method, on starts or images that are not reported; search and winner are stored."""
+"""Tune every method by the same search, on starts or images that are not reported; search and winner are stored."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.solvers.classical import Setup, Solver
-from benchmarks.suites.paper import FIRST_SEED, Task
+from benchmarks.solvers.base import Setup, Solver
+from benchmarks.suites.task import FIRST_SEED, Task
 from zo_gym.errors import ObjectiveError
 from zo_gym.files import write_json
 
 
 def tuned_options(name: str, solvers: Mapping[str, Solver], task: Task, folder: Path) -> dict[str, float]:
-    """The best value of what the named solver searches, from `<folder>/<name>/tuning.json` or else by trying.
+    """Return the best value of the option that the named solver searches; {} where it searches none.
 
-    Every value is run on the same tuning rows and judged by the mean of their final best f; one that makes f overflow
-    counts as infinitely bad. First the coarse range, then the finer factors around its best.
+    It is read from `<folder>/<name>/tuning.json`, or else found and stored there. Every value is run on the same tuning
+    rows and judged by the mean of their final best f; one that makes f overflow counts as infinitely bad. The coarse
+    range is tried first, then the finer factors around its best.
 
     Raises:
         ValueError: Every value failed.
@@ -34,12 +35,12 @@ def tuned_options(name: str, solvers: Mapping[str, Solver], task: Task, folder: 
         return {option: float(json.loads(file.read_text(encoding="utf-8"))["winner"])}
     share = solver.tuning_shares.get(task.name, solver.tuning_share)
     shorter = replace(task, budget=round(share * task.budget))
-    family = task.family("tuning", solver.tuning_rows)
-    seeds = tuple(range(FIRST_SEED["tuning"], FIRST_SEED["tuning"] + family.size))
+    problem = task.problem("tuning", solver.tuning_rows)
+    seeds = tuple(range(FIRST_SEED["tuning"], FIRST_SEED["tuning"] + problem.size))
 
     def score(value: float) -> float:
         try:
-            outcome = solver.run(Setup(shorter, family, seeds, {option: value}, folder))
+            outcome = solver.run(Setup(shorter, problem, seeds, {option: value}, folder))
         except ObjectiveError:
             return math.inf
         return float(outcome.best[:, -1].mean())
@@ -54,7 +55,7 @@ def tuned_options(name: str, solvers: Mapping[str, Solver], task: Task, folder: 
         "option": option,
         "search": {f"{value:.6g}": scores[value] for value in sorted(scores)},
         "winner": best,
-        "rows": family.size,
+        "rows": problem.size,
         "first_seed": seeds[0],
         "budget": shorter.budget,
     }

@@ -1,45 +1,84 @@
-"""Fixtures that several test modules share."""
+"""The environment, the markers and the fixtures that all test modules share."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
+import pooch
 import pytest
 import torch
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+from zo_gym.datasets import FILES, MNIST, cache_folder
+
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("nightly", deadline=None, max_examples=400)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the variables that the tests, and the processes that they start, read.
+
+    `ZO_GYM_CACHE` stays the user's, else it is a temporary folder, which the processes of pytest-xdist share; it is
+    never the cache at home. Threads cost more than such small tensors are worth, and they slow down a loaded machine.
+    """
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    if not os.environ.get("ZO_GYM_CACHE"):
+        cache = tempfile.TemporaryDirectory(prefix="zo-gym-tests-")
+        config.add_cleanup(cache.cleanup)
+        patch.setenv("ZO_GYM_CACHE", cache.name)
+    patch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+
+def has_data(name: str) -> bool:
+    """Tell whether a file (a key of `FILES`), or all files of "mnist", are in `$ZO_GYM_DATA` or the cache."""
+    if name == "mnist":
+        return all(has_data(file) for files in MNIST.values() for file in files)
+    places = [cache_folder(FILES[name].folder)]
+    if os.environ.get("ZO_GYM_DATA"):
+        root = Path(os.environ["ZO_GYM_DATA"]).expanduser()
+        places += [root / FILES[name].folder, root]
+    return any((place / name).is_file() for place in places)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked `needs_data(...)` where a file that it needs is missing."""
+    for name in (name for mark in item.iter_markers("needs_data") for name in mark.args):
+        if not has_data(name):
+            pytest.skip(f"needs {name} in $ZO_GYM_DATA or the cache")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def data_folder() -> Iterator[Path | None]:
-    """ZO_GYM_DATA for the whole session: the user's own, else the folder beside the checkout, else None."""
-    with pytest.MonkeyPatch.context() as patch:
-        if not os.environ.get("ZO_GYM_DATA") and SHARED_DATA.is_dir():
-            patch.setenv("ZO_GYM_DATA", str(SHARED_DATA))
-        value = os.environ.get("ZO_GYM_DATA")
-        yield Path(value) if value else None
+def no_downloads() -> Iterator[None]:
+    """Let no test download from another machine, so that they give the same results with and without a network."""
+    retrieve = pooch.retrieve
 
+    def retrieve_locally(url: str, *args: Any, **kwargs: Any) -> Any:
+        if "//127.0.0.1" not in url:
+            raise OSError("tests download nothing: mark this one with needs_data")
+        return retrieve(url, *args, **kwargs)
 
-@pytest.fixture(autouse=True, scope="session")
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """ZO_GYM_CACHE for the whole session: the user's own if it is set, else an empty folder; never the home cache."""
     with pytest.MonkeyPatch.context() as patch:
-        if not os.environ.get("ZO_GYM_CACHE"):
-            patch.setenv("ZO_GYM_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield Path(os.environ["ZO_GYM_CACHE"])
+        patch.setattr(pooch, "retrieve", retrieve_locally)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
 def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Agents without a log folder would each leave one of Stable-Baselines3's among the temporary files."""
+    """Give agents without a log folder one: each would leave one of Stable-Baselines3's among the temporary files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("sb3")))
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Threads cost more than such small tensors are worth, and a loaded machine makes them crawl."""
-    torch.set_num_threads(1)
+@pytest.fixture(scope="session")
+def data_folder() -> Path | None:
+    """Return `$ZO_GYM_DATA`, if it is set."""
+    value = os.environ.get("ZO_GYM_DATA")
+    return Path(value) if value else None

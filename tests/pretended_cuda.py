@@ -1,9 +1,9 @@
-"""A CUDA device that is not there, so that machines without one find what is on the wrong device.
+"""A pretended CUDA device, by which machines without CUDA find tensors on the wrong device.
 
-Its tensors keep their memory on the host but say that they are on the device. Every torch function is watched, and
-what CUDA would refuse is refused: operands on two devices, arrays of numpy, a generator or its state on the wrong side.
-Convolutions in float32 round to TF32 unless torch is told not to, going forward. It says nothing else of how kernels
-round, and nothing of how fast they are.
+Its tensors keep their memory on the host but report the device as theirs. Every torch function is watched, and what
+CUDA would refuse is refused: operands on two devices, arrays of numpy, a generator or its state on the wrong side.
+Forward convolutions in float32 round to TF32 unless torch is set not to. No other rounding of kernels is imitated, nor
+their speed.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ AS_ARRAY = {"numpy", "__array__"}
 CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
 NOT_WATCHED = {torch.device, torch._C._nn._parse_to}
 _SPARSE = WeakIdKeyDictionary()
-"""Sparse tensors that are on the device: torch makes no subclass of one."""
+"""Holds the sparse tensors that are on the device: torch makes no subclass of one."""
 
 
 class OnDevice(Tensor):
-    """A tensor that is on the device."""
+    """Marks a tensor as being on the device."""
 
 
 class Generator(torch.Generator):
-    """A generator that may be on the device."""
+    """Draws on the host, and may report the device as its own."""
 
     def __new__(cls, device: torch.device | str = HOST) -> Generator:
         made = super().__new__(cls, HOST)
@@ -50,17 +50,17 @@ class Generator(torch.Generator):
 
     @property
     def device(self) -> torch.device:
-        """Where it draws."""
+        """Return the device that it reports."""
         return self.place
 
     def set_state(self, state: Tensor) -> torch.Generator:
-        """As of torch."""
+        """Set the state, which must be on the host, as torch demands."""
         check_same("state of a generator", state.device, HOST)
         return super().set_state(state)
 
 
 class Pretence(TorchFunctionMode):
-    """While it is entered, every function of torch goes through `watched`."""
+    """Sends every function of torch through `watched` while it is entered."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return watched(func, args, kwargs or {})
@@ -68,7 +68,7 @@ class Pretence(TorchFunctionMode):
 
 @contextmanager
 def pretended_cuda() -> Iterator[None]:
-    """Inside, torch finds one CUDA device."""
+    """Let torch find one CUDA device inside."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch, "Generator", Generator)
@@ -85,7 +85,7 @@ def pretended_cuda() -> Iterator[None]:
 
 
 def watched(func: Any, args: Any, kwargs: Any) -> Any:
-    """func(*args, **kwargs) as if the device were there.
+    """Return func(*args, **kwargs) as if the device were there.
 
     Raises:
         RuntimeError, TypeError: CUDA would not do that.
@@ -118,18 +118,18 @@ def watched(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def tf32_is_allowed() -> bool:
-    """May convolutions round float32 to TF32? By default they may."""
+    """Tell whether convolutions may round float32 to TF32, as they may by default."""
     cudnn = torch.backends.cudnn
     return cudnn.conv.fp32_precision == "tf32" if hasattr(cudnn, "conv") else cudnn.allow_tf32
 
 
 def is_there(value: Any) -> bool:
-    """Is it a tensor on the device?"""
+    """Tell whether the value is a tensor on the device."""
     return isinstance(value, OnDevice) or (isinstance(value, Tensor) and value in _SPARSE)
 
 
 def named_device(name: str, args: Any, kwargs: Any) -> torch.device | None:
-    """The device that a call asks for."""
+    """Return the device that a call asks for, if it does."""
     for value in (kwargs.get("device"), *(args[1:] if name == "to" else ())):
         if isinstance(value, Tensor):
             return CUDA if is_there(value) else HOST
@@ -139,10 +139,10 @@ def named_device(name: str, args: Any, kwargs: Any) -> torch.device | None:
 
 
 def check_operands(name: str, args: Any, tensors: list[Tensor]) -> None:
-    """One device for all but numbers, and for indices of what is on the device.
+    """Require one device for all operands but numbers and indices of what is on the device.
 
     Raises:
-        RuntimeError: There are two.
+        RuntimeError: The operands are on two devices.
     """
     if name in INDEXING:
         indices = tree_leaves(args[1])
@@ -155,17 +155,17 @@ def check_operands(name: str, args: Any, tensors: list[Tensor]) -> None:
 
 
 def check_same(what: str, found: torch.device, wanted: torch.device) -> None:
-    """Are they the same kind of device?
+    """Require two devices of one kind.
 
     Raises:
-        RuntimeError: They are not.
+        RuntimeError: They are of two kinds.
     """
     if found.type != wanted.type:
         raise RuntimeError(f"{what}: expected one on {wanted.type}, got one on {found.type}.")
 
 
 def on_device(value: Any) -> Any:
-    """The tensor, there."""
+    """Return the tensor on the device."""
     if not isinstance(value, Tensor) or is_there(value):
         return value
     if value.layout == torch.strided:
@@ -176,21 +176,21 @@ def on_device(value: Any) -> Any:
 
 
 def on_host(value: Any) -> Any:
-    """The tensor, here."""
+    """Return the tensor on the host."""
     if not is_there(value):
         return value
     return value.as_subclass(Tensor) if isinstance(value, OnDevice) else value.detach()
 
 
 def _without_device(value: Any) -> Any:
-    """Names of the device become the host's, as that is where the memory is."""
+    """Replace the device by the host, where the memory is."""
     if isinstance(value, torch.device) or (isinstance(value, str) and value.split(":")[0] == "cuda"):
         return HOST
     return value
 
 
 def _as_tf32(value: Tensor) -> Tensor:
-    """float32 with the 11 bits of TF32's significand; autograd passes it by."""
+    """Round float32 to the 11 bits of TF32's significand; the gradient passes unchanged."""
     value = value.as_subclass(Tensor) if isinstance(value, OnDevice) else value
     if value.dtype != torch.float32:
         return value

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 import zo_gym
 from zo_gym import datasets
-from zo_gym.base import Family
-from zo_gym.problems import FAMILIES, PROBLEMS, attack, make_family, make_problem, victim
-from zo_gym.problems.attack.objective import SPLITS, attack_on
+from zo_gym.problems import PROBLEMS, has_splits, make_problem
+from zo_gym.problems.attack import attack, objective, victim
+from zo_gym.problems.attack.attack import SPLITS, AttackOptions, attack_on
 from zo_gym.problems.attack.network import exact_convolutions
 
 KINDS = [
@@ -39,7 +39,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def digits(**options: Any) -> attack.Attack:
-    return attack_on("digits", **{"dtype": torch.float64, **options})
+    return attack_on("digits", AttackOptions(**{"dtype": torch.float64, **options}))
 
 
 def near(images: Tensor, spread: float, seed: int = 0) -> Tensor:
@@ -48,13 +48,13 @@ def near(images: Tensor, spread: float, seed: int = 0) -> Tensor:
 
 
 def slope(found: attack.Attack, x: Tensor, instances: Tensor) -> Tensor:
-    assert found.family.gradient is not None
-    return found.family.gradient(x, instances)
+    assert found.problem.gradient is not None
+    return found.problem.gradient(x, instances)
 
 
 def measures(found: attack.Attack, x: Tensor, instances: Tensor) -> dict[str, Tensor]:
-    assert found.family.measure is not None
-    return found.family.measure(x, instances)
+    assert found.problem.measure is not None
+    return found.problem.measure(x, instances)
 
 
 def plain_logits(trained: victim.Victim, image: Tensor) -> np.ndarray:
@@ -91,7 +91,7 @@ def test_value_is_the_printed_equation(kind: dict[str, Any]) -> None:
     instances = torch.tensor([3, 0, 3, 4])
     points = near(found.images[instances][:, None].expand(4, 6, 64), 0.3)
     before = points.clone()
-    values = found.family.fun(points, instances)
+    values = found.problem.fun(points, instances)
     expected = [
         [
             plain_value(
@@ -124,7 +124,7 @@ def test_only_the_clipped_image_counts() -> None:
     instances = torch.arange(3)
     x = near(found.images, 2.0)
     assert ((x < 0) | (x > 1)).any()
-    assert torch.equal(found.family.fun(x[:, None], instances), found.family.fun(x.clamp(0, 1)[:, None], instances))
+    assert torch.equal(found.problem.fun(x[:, None], instances), found.problem.fun(x.clamp(0, 1)[:, None], instances))
 
 
 def test_default_target_is_the_next_class_and_a_given_one_skips_its_own() -> None:
@@ -147,7 +147,7 @@ def test_measures_add_up_to_the_value() -> None:
     assert set(parts) == {"margin", "distortion", "success"}
     assert all(value.shape == (20,) and value.dtype == torch.float64 for value in parts.values())
     total = parts["margin"] + 0.7 * parts["distortion"]
-    assert torch.equal(total, found.family.fun(x[:, None], instances)[:, 0])
+    assert torch.equal(total, found.problem.fun(x[:, None], instances)[:, 0])
     seen, _ = found.predict(x)
     assert parts["success"].tolist() == (seen != found.labels).double().tolist()
     moved = x.clamp(0, 1) - found.images
@@ -157,21 +157,23 @@ def test_measures_add_up_to_the_value() -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = digits(size=4)
     points, instances = near(found.images[:, None].expand(4, 5, 64), 0.3), torch.arange(4)
-    whole = found.family.fun(points, instances)
-    monkeypatch.setattr(attack, "_CHUNK", 3)
+    whole = found.problem.fun(points, instances)
+    monkeypatch.setattr(objective, "CHUNK", 3)
     # one thread and float64: a row's value has the same bits in every batch
-    assert torch.equal(found.family.fun(points, instances), whole)
+    assert torch.equal(found.problem.fun(points, instances), whole)
 
 
 def test_single_precision_follows_double() -> None:
     single, double = digits(dtype=torch.float32), digits()
     x, instances = near(single.images, 0.2), torch.arange(50)
-    assert x.dtype == single.family.dtype == torch.float32
+    assert x.dtype == single.problem.dtype == torch.float32
     assert torch.equal(single.images.double(), double.images)
-    values = single.family.fun(x[:, None], instances)
+    values = single.problem.fun(x[:, None], instances)
     assert values.dtype == torch.float32
     # logits of size 20 from sums of up to 800 terms: some 100 eps of 1.2e-7
-    torch.testing.assert_close(values.double(), double.family.fun(x.double()[:, None], instances), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        values.double(), double.problem.fun(x.double()[:, None], instances), rtol=1e-5, atol=1e-4
+    )
 
 
 # The gradient
@@ -180,12 +182,12 @@ def test_single_precision_follows_double() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_gradient_is_the_central_difference(kind: dict[str, Any]) -> None:
     found = digits(size=8, **kind)
-    family, instances = found.family, torch.arange(8)
+    problem, instances = found.problem, torch.arange(8)
     x = near(found.images, 0.2, seed=5)
     gradient = slope(found, x, instances)
     h = 1e-7  # so short that a kink (of 2,000 units, the box, the norm) within reach of one of 8 x 64 lines is rare
     steps = h * torch.eye(64, dtype=torch.float64)
-    difference = (family.fun(x[:, None] + steps, instances) - family.fun(x[:, None] - steps, instances)) / (2 * h)
+    difference = (problem.fun(x[:, None] + steps, instances) - problem.fun(x[:, None] - steps, instances)) / (2 * h)
     # rounding: eps f / h = 2e-16 * 20 / 1e-7 = 4e-8, some ten times for the sums; f is piecewise linear but for l2
     torch.testing.assert_close(gradient, difference, rtol=1e-6, atol=1e-6)
     outside = (x < 0) | (x > 1)
@@ -229,7 +231,7 @@ def test_gradient_works_where_autograd_is_off_and_fun_where_it_is_on() -> None:
     with torch.no_grad():
         assert torch.equal(slope(found, x, instances), expected)
     leaf = x.clone().requires_grad_()
-    found.family.fun(leaf[:, None], instances).sum().backward()
+    found.problem.fun(leaf[:, None], instances).sum().backward()
     assert leaf.grad is not None
     assert torch.equal(leaf.grad, expected)
 
@@ -243,9 +245,9 @@ def keys(images: Tensor) -> set[bytes]:
 
 def test_splits_are_disjoint_unseen_and_correctly_classified() -> None:
     rest = SPLITS["fresh"][0]
-    with pytest.raises(ValueError, match=r"holds \d+ images") as caught:
+    with pytest.raises(ValueError, match=r"size must be <= \d+, the size of split 'fresh' for 'digits'") as caught:
         digits(split="fresh", size=797)
-    fresh = int(str(caught.value).split(" holds ")[1].split(" ")[0])
+    fresh = int(str(caught.value).split("<= ")[1].split(",")[0])
     sizes = {"train": 50, "test": 50, "validation": 100, "fresh": fresh}
     found = {split: digits(split=split, size=size) for split, size in sizes.items()}
     images = [keys(found[split].images) for split in SPLITS]
@@ -274,19 +276,19 @@ def test_images_are_the_data_sets_own() -> None:
     known = {image.tobytes(): label for image, label in zip(pixels, labels, strict=True)}
     found = digits()
     assert [known[image.numpy().tobytes()] for image in found.images] == found.labels.tolist()
-    assert found.family.shape == (8, 8)
-    assert (found.family.name, found.family.dim, found.family.size) == ("digits_attack", 64, 50)
+    assert found.problem.shape == (8, 8)
+    assert (found.problem.name, found.problem.dim, found.problem.size) == ("digits_attack", 64, 50)
 
 
 def test_starts_are_the_image_plus_a_little_noise_of_the_given_generator() -> None:
     found = digits()
     torch.manual_seed(0)
     global_state = torch.get_rng_state()
-    noise = torch.stack([found.family.initial(i, generator(i)) for i in range(50)]) - found.images
+    noise = torch.stack([found.problem.start(generator(i), i) for i in range(50)]) - found.images
     # 3,200 draws of 1e-4 N(0, 1): the deviation's standard error is 1e-4 / 80 = 1.25e-6, the mean's 1.8e-6; 4 of them
     assert float(noise.std()) == pytest.approx(1e-4, abs=5e-6)
     assert float(noise.mean()) == pytest.approx(0.0, abs=7.2e-6)
-    assert torch.equal(found.family.initial(3, generator(3)), found.family.initial(3, generator(3)))
+    assert torch.equal(found.problem.start(generator(3), 3), found.problem.start(generator(3), 3))
     assert not torch.equal(noise[3], noise[4])
     assert torch.equal(torch.get_rng_state(), global_state)
 
@@ -307,31 +309,38 @@ def test_prediction_is_the_softmax_of_the_clipped_image() -> None:
 # By name
 
 
-def test_every_family_is_also_a_problem_of_one_image() -> None:
-    assert set(FAMILIES) <= set(PROBLEMS)
-    family = make_family("digits_attack", split="test", dtype=torch.float64)
-    problem = make_problem("digits_attack", split="test", image=17)
-    assert isinstance(family, Family)
+def test_every_attack_is_also_a_problem_of_one_image() -> None:
+    assert [name for name in PROBLEMS if has_splits(name)] == [name for name in PROBLEMS if name.endswith("_attack")]
+    assert not has_splits("digits_attack[3]")
+    several = make_problem("digits_attack", split="test", dtype=torch.float64)
+    problem = make_problem("digits_attack[17]", split="test", dtype=torch.float64)
+    assert (several.size, problem.size) == (50, 1)
     assert (problem.name, problem.dim, problem.shape) == ("digits_attack[17]", 64, (8, 8))
-    assert torch.equal(problem.initial(generator(0)), family.initial(17, generator(0)))
-    x = problem.initial(generator(0)) + torch.linspace(-1, 1, 64, dtype=torch.float64)
-    assert float(problem.fun(x[None])) == float(family.fun(x[None, None], torch.tensor([17])))
+    assert torch.equal(problem.start(generator(0)), several.start(generator(0), 17))
+    x = problem.start(generator(0)) + torch.linspace(-1, 1, 64, dtype=torch.float64)
+    assert float(problem.values(x[None])) == float(several.fun(x[None, None], torch.tensor([17])))
 
 
-def test_a_family_is_single_precision_unless_told_otherwise() -> None:
-    assert make_family("digits_attack", size=1).dtype == torch.float32
-    assert make_family("digits_attack", size=1, dtype=torch.float64).dtype == torch.float64
+def test_the_name_of_an_image_reaches_every_image_of_its_split() -> None:
+    last = make_problem("digits_attack[99]", split="validation", dtype=torch.float64)
+    whole = make_problem("digits_attack", split="validation", size=100, dtype=torch.float64)
+    assert torch.equal(last.start(generator(0)), whole.start(generator(0), 99))
+
+
+def test_an_attack_is_single_precision_unless_told_otherwise() -> None:
+    assert make_problem("digits_attack", size=1).dtype == torch.float32
+    assert make_problem("digits_attack", size=1, dtype=torch.float64).dtype == torch.float64
 
 
 def test_minimize_lowers_the_margin() -> None:
-    problem = make_problem("digits_attack")
-    start = problem.fun(problem.initial(generator(0))[None])
-    result = zo_gym.minimize("digits_attack", budget=2000, seed=0)
+    problem = make_problem("digits_attack[0]")
+    start = problem.values(problem.start(generator(0))[None])
+    result = zo_gym.minimize("digits_attack[0]", budget=2000, seed=0)
     assert result.fun < float(start) / 2
 
 
 def test_environment_takes_the_attack_by_name() -> None:
-    env = gym.make("ZOSampling-v0", problem="digits_attack", problem_options={"image": 2, "targeted": True})
+    env = gym.make("ZOSampling-v0", problem="digits_attack[2]", problem_options={"targeted": True})
     observation, info = env.reset(seed=0)
     assert observation.shape == (64,)
     assert info["queries"] == 1
@@ -348,32 +357,37 @@ def test_environment_takes_the_attack_by_name() -> None:
         ({"c": -1.0}, ValueError, "c must be finite and >= 0, got -1"),
         ({"size": 0}, ValueError, "size must be >= 1, got 0"),
         ({"size": 51}, ValueError, "size must be <= 50, the size of split 'train', got 51"),
-        ({"size": 598, "split": "fresh"}, ValueError, "(image < 58"),
+        ({"size": 598, "split": "fresh"}, ValueError, "size must be <= 58"),
         ({"targeted": 1}, TypeError, "targeted must be a bool, got 1"),
         ({"target": 3}, ValueError, "target is for a targeted attack, got target 3 with targeted=False"),
         ({"targeted": True, "target": 10}, ValueError, "target must be a class from 0 to 9, got 10"),
         ({"targeted": True, "target": -1}, ValueError, "target must be >= 0, got -1"),
         ({"targeted": True, "target": "7"}, TypeError, "target must be an integer >= 0, got '7'"),
-        ({"sizes": 3}, TypeError, "family 'digits_attack' got an unknown keyword 'sizes'. Did you mean 'size'?"),
-        ({"victim": "mnist"}, TypeError, "family 'digits_attack' got an unknown keyword 'victim'"),
+        ({"sizes": 3}, TypeError, "unexpected keyword argument 'sizes'. Did you mean 'size'?"),
+        ({"augmentd_share": 0.1}, TypeError, "Did you mean 'augmented_share'?"),
+        ({"victim": "mnist"}, TypeError, "problem 'digits_attack' got an unexpected keyword argument 'victim'"),
+        ({"image": 3}, TypeError, "takes no option image=, got 3. Use the name 'digits_attack[3]'"),
+        ({"augmented_share": "all"}, TypeError, "augmented_share must be finite and >= 0, got 'all'"),
         ({"dtype": torch.int64}, TypeError, "dtype must be a floating torch.dtype, got torch.int64"),
     ],
 )
 def test_bad_options_are_explained(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
-        make_family("digits_attack", **options)
+        make_problem("digits_attack", **options)
     assert message in str(caught.value)
 
 
 def test_bad_names_and_images_are_explained() -> None:
-    with pytest.raises(ValueError, match=r"Unknown family 'digit_attack'\. Did you mean 'digits_attack'"):
-        make_family("digit_attack")
+    with pytest.raises(ValueError, match=r"Unknown problem 'digit_attack'\. Did you mean 'digits_attack'"):
+        make_problem("digit_attack")
     with pytest.raises(ValueError, match=r"Unknown victim 'minst'\. Did you mean 'mnist'"):
         attack_on("minst")
-    with pytest.raises(ValueError, match="image must be < 100, the size of split 'validation', got 100"):
-        make_problem("digits_attack", image=100, split="validation")
-    with pytest.raises(ValueError, match="image must be >= 0, got -1"):
-        make_problem("digits_attack", image=-1)
+    with pytest.raises(ValueError, match=r"image must be < 100, the size of split 'validation', got 100\. Choose"):
+        make_problem("digits_attack[100]", split="validation")
+    with pytest.raises(ValueError, match=r"image must be < 20, the size of split 'train', got 20"):
+        make_problem("digits_attack[20]", size=20)
+    with pytest.raises(ValueError, match="Unknown problem 'digits_attack\\[-1\\]'"):
+        make_problem("digits_attack[-1]")
 
 
 # Victims
@@ -496,10 +510,10 @@ def test_mnist_victim_is_the_network_of_the_literature_and_99_percent_right(data
     shapes = {key: tuple(value.shape) for key, value in found.victim.weights.items() if not key.endswith("bias")}
     assert shapes == {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (500, 800), "fc2": (10, 500)}
     assert found.victim.accuracy >= 0.99
-    assert found.family.shape == (28, 28)
+    assert found.problem.shape == (28, 28)
     assert torch.equal(found.predict(found.images)[0], found.labels)
     x = near(found.images[:3], 0.1)
-    values = found.family.fun(x[:, None], torch.arange(3))[:, 0]
+    values = found.problem.fun(x[:, None], torch.arange(3))[:, 0]
     expected = [
         plain_value(found.victim, found.images[i], int(found.labels[i]), x[i], "l1", 0.1, None) for i in range(3)
     ]

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-
-from zo_gym.agents.build import AGENTS, NETWORKS, PRESETS, build_agent
+from zo_gym.agents.build import AGENTS, NETWORKS, build_agent
 from zo_gym.agents.policies.bundle import FORMAT, Policy, PolicyConfig, load_policy, new_policy, save_policy
+from zo_gym.agents.presets import PRESETS
 from zo_gym.agents.sb3.vec_env import GymVecEnv
+
 from zo_gym import ZOSamplingVectorEnv
 
 ENVIRONMENT: dict[str, Any] = {"problem": "quadratic", "problem_options": {"dim": 4}, "budget": 60}
@@ -189,6 +191,18 @@ def test_a_new_policy_leaves_every_global_generator_as_it_was(seed: int | None) 
     assert before[2] == random.getstate()
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_saving_returns_what_loading_reads(network: str, tmp_path: Path) -> None:
+    agent = trained("ddpg", network)
+    returned = save_policy(agent, replace(CONFIG, network=network), tmp_path)
+    loaded = load_policy(tmp_path)
+    assert returned.config == loaded.config
+    np.testing.assert_array_equal(returned(observations()), loaded(observations()))
+    before = loaded(observations())
+    agent.learn(10, reset_num_timesteps=False)  # it is a copy: what the agent learns later does not change it
+    np.testing.assert_array_equal(returned(observations()), before)
+
+
 @pytest.mark.parametrize("algo", sorted(AGENTS))
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_new_policy_is_a_function_of_its_seed(algo: str, network: str) -> None:
@@ -197,6 +211,28 @@ def test_a_new_policy_is_a_function_of_its_seed(algo: str, network: str) -> None
     torch.rand(3)
     np.testing.assert_array_equal(first, new_policy(config, seed=1)(observations()))
     assert not np.allclose(first, new_policy(config, seed=2)(observations()), atol=1e-3)
+
+
+@pytest.mark.parametrize("error", [OSError("[Errno 28] No space left on device"), SafetensorError("I/O error: full")])
+def test_a_full_disk_is_one_error_and_the_old_policy_is_intact(
+    folder: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise error
+
+    before = load_policy(folder)(observations())
+    monkeypatch.setattr("zo_gym.agents.policies.bundle.save_file", full)
+    with pytest.raises(OSError, match=rf"Nothing can be saved in {folder}: .*{str(error)[-4:]}\. Free space there"):
+        save_policy(_agent_of(new_policy(CONFIG, seed=5)), CONFIG, folder)
+    np.testing.assert_array_equal(load_policy(folder)(observations()), before)
+
+
+def test_a_file_is_not_called_a_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "agent.zip").write_bytes(b"PK")
+    with pytest.raises(
+        NotADirectoryError, match=r"A policy is a folder .*, got the file .*agent\.zip\. Pass the folder"
+    ):
+        load_policy(tmp_path / "agent.zip")
 
 
 def test_saving_over_a_policy_replaces_it(folder: Path) -> None:

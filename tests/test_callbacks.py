@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from zo_gym.agents.arguments import TrainArgs
+from zo_gym.agents.offline import train_in_memory
+from zo_gym.agents.sb3.callbacks import SIGNALS, MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
+from zo_gym.agents.train import learn, run_training
+from zo_gym.agents.training_run import prepare
 
-from zo_gym.agents.sb3.callbacks import MetricsCallback, QueryBudget, TrainingDone, Trajectory, adapter_of
-from zo_gym.agents.train import TrainArgs, learn, prepare, run_training, train_in_memory
 from zo_gym import PROBLEMS, Problem
 from zo_gym.metrics import METRICS, NAMES, table
 
@@ -45,20 +48,21 @@ class Evaluations:
 
     count: int = 0
     interrupt_at: int | None = None
+    signal: signal.Signals = signal.SIGINT
 
     def register(self, patch: pytest.MonkeyPatch, name: str = "quadratic") -> None:
-        """Make the registered problem count, and send Ctrl-C at one of its evaluations."""
+        """Make the registered problem count, and send the signal at one of its evaluations."""
         plain = PROBLEMS[name]
 
         @wraps(plain)
         def counting(**options: Any) -> Problem:
             problem = plain(**options)
 
-            def fun(points: torch.Tensor) -> torch.Tensor:
-                before, self.count = self.count, self.count + len(points)
+            def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+                before, self.count = self.count, self.count + points.shape[:2].numel()
                 if self.interrupt_at is not None and before < self.interrupt_at <= self.count:
-                    signal.raise_signal(signal.SIGINT)
-                return problem.fun(points)
+                    signal.raise_signal(self.signal)
+                return problem.fun(points, instances)
 
             return replace(problem, fun=fun)
 
@@ -199,13 +203,13 @@ def test_training_never_spends_more_than_its_budget_counted_inside_f(
     evaluations = Evaluations()
     evaluations.register(monkeypatch)
     run = prepare(tiny(tmp_path, **{"budget": 60, **changes}), tmp_path)
-    interrupted, metrics = learn(run)
+    interrupted, metrics, _ = learn(run)
     assert not interrupted
-    assert evaluations.count == metrics.total_queries() <= run.args.total_queries
+    assert evaluations.count == metrics.total_queries() <= run.preset.total_queries
     # What is left would not hold the dearest step of every row and a fresh start for it.
-    mdp = adapter_of(run.agent.env).env.unwrapped.mdp  # type: ignore[attr-defined]
-    dearest = (mdp.policy_cost if mdp.settings.gate == "open" else mdp.random_cost) + 1
-    assert evaluations.count + dearest * run.args.num_envs > run.args.total_queries
+    spec = env_of(run.agent.env).config
+    dearest = (spec.policy_cost if spec.settings.gate == "open" else spec.random_cost) + 1
+    assert evaluations.count + dearest * run.preset.num_envs > run.preset.total_queries
 
 
 @pytest.mark.parametrize("total", [-5, 0, 2])
@@ -221,7 +225,7 @@ def test_a_budget_too_small_for_one_step_is_refused_before_f_is_called(
 
 def test_episodes_are_kept_with_their_own_last_values(tmp_path: Path) -> None:
     """A row that ended has started anew by the time the callback looks."""
-    _, metrics = learn(prepare(tiny(tmp_path, total_queries=400, num_envs=2, budget=51), tmp_path))
+    _, metrics, _ = learn(prepare(tiny(tmp_path, total_queries=400, num_envs=2, budget=51), tmp_path))
     assert len(metrics.episodes) >= 6
     assert all(queries == 51 for queries, _ in metrics.episodes)
     assert len({best for _, best in metrics.episodes}) == len(metrics.episodes)
@@ -239,20 +243,56 @@ def test_training_in_memory_follows_the_first_row_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
 @pytest.mark.parametrize("at", [50, 299])
-def test_ctrl_c_ends_training_between_two_steps_and_gives_the_signal_back(
-    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_signal_ends_training_between_two_steps_and_is_given_back(
+    at: int, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    evaluations = Evaluations(interrupt_at=at)
+    before = signal.getsignal(number)
+    evaluations = Evaluations(interrupt_at=at, signal=number)
     evaluations.register(monkeypatch)
     run = prepare(tiny(tmp_path, total_queries=1000), tmp_path)
-    interrupted, metrics = learn(run)
+    interrupted, metrics, _ = learn(run)
     assert interrupted
     assert at <= evaluations.count == metrics.total_queries() <= at + 1  # the step that ran was finished
     assert evaluations.count == 1 + 2 * run.agent.num_timesteps
     assert (tmp_path / "checkpoint.pt").exists()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_a_hangup_that_nohup_ignores_stays_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Evaluations(interrupt_at=50, signal=signal.SIGHUP).register(monkeypatch)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interrupted, metrics, _ = learn(prepare(tiny(tmp_path, total_queries=300), tmp_path))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not interrupted
+    assert metrics.total_queries() > 290
+
+
+def test_a_second_sigterm_kills_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first one the default action is back; a test would not survive the second."""
+    plain, found = PROBLEMS["quadratic"], list[Any]()
+
+    @wraps(plain)
+    def watched(**options: Any) -> Problem:
+        problem = plain(**options)
+
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+            found.append(None)
+            if len(found) == 20:
+                signal.raise_signal(signal.SIGTERM)
+                found.append(signal.getsignal(signal.SIGTERM))
+            return problem.fun(points, instances)
+
+        return replace(problem, fun=fun)
+
+    monkeypatch.setitem(PROBLEMS, "quadratic", watched)
+    assert learn(prepare(tiny(tmp_path, total_queries=300), tmp_path)).interrupted
+    assert found[20] == signal.SIG_DFL
 
 
 def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +304,13 @@ def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path, monkeypatch: pyte
         problem = plain(**options)
         calls = 0
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
             nonlocal calls
             calls += 1
             if calls == 20:
                 signal.raise_signal(signal.SIGINT)
                 signal.raise_signal(signal.SIGINT)
-            return problem.fun(points)
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -15,12 +19,12 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-
-from zo_gym.agents import checkpoint
-from zo_gym.agents.sb3.callbacks import Checkpoints, QueryBudget, TrainingDone
-from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
+from zo_gym.agents.arguments import TrainArgs, preset_of
+from zo_gym.agents.sb3 import callbacks, checkpoint
+from zo_gym.agents.sb3.callbacks import NEVER, Checkpoints, QueryBudget, TrainingDone
+from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint, seal
 from zo_gym.agents.sb3.reward_scale import RewardScale
-from zo_gym.agents.train import NEVER, TrainArgs, prepare
+from zo_gym.agents.training_run import prepare
 
 TINY = TrainArgs(
     problem="quadratic",
@@ -95,7 +99,7 @@ def fresh(args: TrainArgs) -> OffPolicyAlgorithm:
 
 def go_on(agent: OffPolicyAlgorithm, args: TrainArgs, *callbacks: BaseCallback) -> Trained:
     """Train until the query budget, from wherever the agent stands."""
-    rewards, budget = Rewards(), QueryBudget(args.total_queries, progress=False)
+    rewards, budget = Rewards(), QueryBudget(preset_of(args).total_queries, progress=False)
     agent.set_logger(Logger(None, []))
     try:
         agent.learn(
@@ -151,16 +155,17 @@ def full_state(agent: OffPolicyAlgorithm) -> dict[str, Any]:
 @pytest.mark.parametrize("args", RUNS)
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(args: TrainArgs, tmp_path: Path) -> None:
     # Half of the steps that the budget could hold at 2 queries each, and after updates began (100 steps).
-    every = 130 // args.num_envs
+    rows = preset_of(args).num_envs
+    every = 130 // rows
     saved, first = tmp_path / "checkpoint.pt", tmp_path / "first.pt"
     whole = go_on(fresh(args), args, Checkpoints(saved, every), CopyOnce(saved, first))
     expected = full_state(whole.agent)
-    assert expected["total"] <= args.total_queries
+    assert expected["total"] <= preset_of(args).total_queries
     assert first.exists()
     assert expected["updates"] > 20
 
     agent = resumed(args, first)
-    assert agent.num_timesteps == every * args.num_envs
+    assert agent.num_timesteps == every * rows
     rest = go_on(agent, args)
     assert rest.rewards == whole.rewards[every:]
     found = full_state(rest.agent)
@@ -181,10 +186,24 @@ def test_checkpoints_come_every_interval_and_not_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved_at: list[int] = []
-    monkeypatch.setattr("zo_gym.agents.sb3.callbacks.save_checkpoint", lambda agent, *_: saved_at.append(agent.num_timesteps))
+    monkeypatch.setattr(
+        "zo_gym.agents.sb3.callbacks.save_checkpoint", lambda agent, *_: saved_at.append(agent.num_timesteps)
+    )
     args = replace(TINY, total_queries=150)
     go_on(fresh(args), args, Checkpoints(tmp_path / "c.pt", 20))
     assert saved_at == [20, 40, 60]
+
+
+def test_a_checkpoint_that_is_too_old_is_replaced_before_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_at: list[int] = []
+    monkeypatch.setattr(callbacks, "save_checkpoint", lambda agent, *_: saved_at.append(agent.num_timesteps))
+    args = replace(TINY, total_queries=150)
+    agent = fresh(args)
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: float(agent.num_timesteps))  # a second per step
+    go_on(agent, args, Checkpoints(tmp_path / "c.pt", 50, seconds=20))
+    assert saved_at == [20, 40, 50, 70]
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +228,32 @@ def test_loading_never_runs_code_from_the_file(stored: Path, tmp_path: Path) -> 
 
     file = tmp_path / "checkpoint.pt"
     torch.save({**torch.load(stored, weights_only=True), "counters": Evil()}, file)
-    with pytest.raises(ValueError, match="cannot be read"):
+    seal(file)
+    with pytest.raises(ValueError, match=r"could run code\. Nothing of it was loaded") as refused:
         load_checkpoint(fresh(TINY), file)
     assert not (tmp_path / "was-run").exists()
+    # torch's own message explains how to load the file all the same.
+    assert "weights_only" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_every_flipped_bit_is_refused(stored: Path, tmp_path: Path) -> None:
+    data, rng = stored.read_bytes(), np.random.default_rng(0)
+    file, agent = tmp_path / "checkpoint.pt", fresh(TINY)
+    before = full_weights(agent)
+    for place in [0, len(data) - 1, *rng.integers(len(data), size=58)]:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read: its checksum does not match"):
+            load_checkpoint(agent, file)
+    assert all(torch.equal(before[name], value) for name, value in full_weights(agent).items())
+    file.write_bytes(data)
+    load_checkpoint(agent, file)
+    assert agent.num_timesteps > 0
+
+
+def full_weights(agent: OffPolicyAlgorithm) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in agent.policy.state_dict().items()}
 
 
 def test_a_crash_while_writing_keeps_the_old_checkpoint(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +272,30 @@ def test_a_crash_while_writing_keeps_the_old_checkpoint(stored: Path, monkeypatc
     assert [path.name for path in stored.parent.iterdir()] == [stored.name]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+def test_a_full_disk_is_one_error_with_the_folder_and_the_remedy(stored: Path) -> None:
+    before, agent = stored.read_bytes(), fresh(TINY)
+    load_checkpoint(agent, stored)
+    expected = rf"Nothing can be saved in {stored.parent}: .*Free space there .*--resume; .* is intact"
+    with no_file_larger_than(1000), pytest.raises(OSError, match=expected):
+        save_checkpoint(agent, stored)
+    assert stored.read_bytes() == before
+    assert [path.name for path in stored.parent.iterdir()] == [stored.name]
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """Let writes beyond so many bytes fail, as on a full disk."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_a_missing_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No checkpoint at .*nothing\.pt\. .* start it anew"):
         load_checkpoint(fresh(TINY), tmp_path / "nothing.pt")
@@ -243,6 +309,12 @@ def _without_counters(file: Path) -> None:
     content = torch.load(file, weights_only=True)
     del content["counters"]
     torch.save(content, file)
+    seal(file)
+
+
+def _a_list(file: Path) -> None:
+    torch.save([1, 2], file)
+    seal(file)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +332,7 @@ def _without_counters(file: Path) -> None:
             id="garbage",
         ),
         pytest.param(
-            lambda file: torch.save([1, 2], file),
+            _a_list,
             id="a-list",
         ),
     ],
@@ -299,9 +371,9 @@ def test_every_evaluation_of_f_is_counted_across_a_resume(tmp_path: Path, monkey
     def counting(**options: Any) -> Any:
         problem = plain(**options)
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
-            evaluated[0] += len(points)
-            return problem.fun(points)
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+            evaluated[0] += points.shape[:2].numel()
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 

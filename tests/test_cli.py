@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-
-from zo_gym.agents import evaluate, train
-from zo_gym.agents.policies.bundle import load_policy
-from zo_gym.agents.curves import run_method
+from zo_gym.agents import evaluate, train, training_run
+from zo_gym.agents.arguments import TrainArgs, check_resumed, load_args
+from zo_gym.agents.curves import draw_starts, run_method
 from zo_gym.agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
-from zo_gym.agents.train import TrainArgs, load_args, run_training
+from zo_gym.agents.policies.bundle import load_policy
+from zo_gym.agents.train import run_training
+
 from zo_gym import PROBLEMS, Problem
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,11 @@ def tiny(logdir: Path, **changes: Any) -> TrainArgs:
         logdir=logdir,
     )
     return replace(base, **changes)
+
+
+def go_on(folder: Path, **changes: Any) -> TrainArgs:
+    """The arguments that resume a run."""
+    return replace(load_args(folder), **{"resume": folder, "progress": False, **changes})
 
 
 def fail(
@@ -165,8 +171,8 @@ def test_the_papers_preset_trains_with_its_gate_and_networks(tmp_path: Path) -> 
 
 
 def test_two_runs_in_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.time, "strftime", lambda form: "now")
-    names = [train.new_folder(tiny(tmp_path)).name for _ in range(3)]
+    monkeypatch.setattr(training_run.time, "strftime", lambda form: "now")
+    names = [training_run.new_folder(tiny(tmp_path)).name for _ in range(3)]
     assert names == ["now-ddpg-quadratic", "now-ddpg-quadratic-2", "now-ddpg-quadratic-3"]
 
 
@@ -188,12 +194,12 @@ def interrupt_once(patch: pytest.MonkeyPatch, at: int) -> None:
     def counting(**options: Any) -> Problem:
         problem = plain(**options)
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
             nonlocal asked
             asked += 1
             if asked == at:
                 signal.raise_signal(signal.SIGINT)
-            return problem.fun(points)
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 
@@ -209,7 +215,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
         interrupt_once(patch, at=500)
         resumed = run_training(tiny(logdir, total_queries=750))
     assert not (resumed / "result.json").exists()
-    assert run_training(TrainArgs(resume=resumed, progress=False)) == resumed
+    assert run_training(go_on(resumed)) == resumed
     return tuple(
         {
             "weights": load_file(folder / "policy" / "weights.safetensors"),
@@ -238,7 +244,7 @@ def test_ctrl_c_in_the_comparison_says_how_to_go_on(
         folder = run_training(tiny(tmp_path, eval_seeds=1))
     assert f"python train.py --resume {folder}" in capsys.readouterr().out
     assert not (folder / "result.json").exists()
-    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    assert run_training(go_on(folder)) == folder
     assert (folder / "result.json").exists()
 
 
@@ -250,7 +256,8 @@ def test_an_interrupted_and_resumed_run_reports_the_same_episodes(
     assert resumed["result"]["episodes"] == alone["result"]["episodes"]
 
 
-def test_ctrl_c_saves_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_signal_saves_everything_and_training_can_go_on(number: signal.Signals, tmp_path: Path) -> None:
     arguments = [*TINY, "--total-queries", "100000", "--eval-seeds", "0", "--checkpoint-every", "20"]
     process = subprocess.Popen(
         command("train.py", *arguments, "--logdir", tmp_path),
@@ -265,7 +272,7 @@ def test_ctrl_c_saves_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
             assert process.poll() is None
             assert time.monotonic() < limit
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -276,20 +283,88 @@ def test_ctrl_c_saves_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert load_policy(folder / "policy").config.algo == "ddpg"
     assert not (folder / "result.json").exists()
 
-    # Resume it in this process with less to do: the total is the run's own.
-    config = json.loads((folder / "config.json").read_text())
+    # Resume it in this process with less to do.
     steps = torch.load(folder / "checkpoint.pt", weights_only=True)["counters"]["num_timesteps"]
-    config["args"]["total_queries"] = 2 * steps + 200
-    (folder / "config.json").write_text(json.dumps(config))
-    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    assert run_training(go_on(folder, total_queries=2 * steps + 200)) == folder
     result = json.loads((folder / "result.json").read_text())
     assert result["training_steps"] > steps
     assert result["training_queries"] <= 2 * steps + 200
 
 
-def test_resuming_takes_every_other_argument_from_the_run(tmp_path: Path) -> None:
-    folder = run_training(tiny(tmp_path, total_queries=60, seed=5))
-    assert load_args(folder) == tiny(tmp_path, total_queries=60, seed=5)
+def test_a_crash_in_a_run_of_4000_queries_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, asked = PROBLEMS["quadratic"], 0
+
+    @wraps(plain)
+    def failing(**options: Any) -> Problem:
+        problem = plain(**options)
+
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+            nonlocal asked
+            asked += 1
+            if asked == 1100:
+                raise RuntimeError("the simulator is gone")
+            return problem.fun(points, instances)
+
+        return replace(problem, fun=fun)
+
+    monkeypatch.setitem(PROBLEMS, "quadratic", failing)
+    with pytest.raises(ValueError, match="the simulator is gone"):
+        run_training(tiny(tmp_path, total_queries=4000, budget=4000))
+    (folder,) = tmp_path.iterdir()
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["counters"]["num_timesteps"] == 500
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 60 queries, finished."""
+    return run_training(tiny(tmp_path_factory.mktemp("short"), total_queries=60, seed=5))
+
+
+def test_resuming_takes_every_other_argument_from_the_run(short: Path) -> None:
+    own = tiny(short.parent, total_queries=60, seed=5)
+    assert load_args(short) == own
+    parsed = train.parse(["--resume", str(short), "--total-queries", "70", "--seed", "5", "--num-envs", "1"])
+    assert parsed == replace(own, resume=short, total_queries=70, num_envs=1, progress=True)
+    check_resumed(parsed, own)  # what is the run's own may be said again
+
+
+def test_an_extended_run_is_the_longer_run_bit_for_bit(
+    both: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    """`both` holds runs of 750 queries with the same seed."""
+    folder = run_training(tiny(tmp_path, total_queries=400))
+    assert json.loads((folder / "result.json").read_text())["training_queries"] <= 400
+    arguments = train.parse(["--resume", str(folder), "--total-queries", "750", "--no-progress"])
+    assert run_training(arguments) == folder
+    result, weights = json.loads((folder / "result.json").read_text()), load_file(folder / "policy/weights.safetensors")
+    for name in ("training_queries", "training_steps", "episodes"):
+        assert result[name] == both[0]["result"][name]
+    assert all(torch.equal(weights[name], value) for name, value in both[0]["weights"].items())
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["args"]["total_queries"], config["preset"]["total_queries"]) == (750, 750)
+    assert load_args(folder).resume is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num-envs", "4"], "--num-envs must be the resumed run's own, 1, got 4. Drop it, or train a new run"),
+        (["--seed", "0"], "--seed must be the resumed run's own, 5, got 0."),  # the default of a new run, and asked for
+        (["--budget", "60"], f"--budget must be the resumed run's own, {BUDGET}, got 60."),
+        (["--checkpoint-every", "7"], "--checkpoint-every must be the resumed run's own, 500, got 7."),
+        (["--total-queries", "40"], "--total-queries must be >= 59, which the run has spent, got 40. Raise it."),
+    ],
+)
+def test_a_flag_that_resuming_would_ignore_is_refused(
+    arguments: list[str],
+    message: str,
+    short: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = (short / "config.json").read_text()
+    assert message in fail(train.main, "train.py", ["--resume", str(short), *arguments], monkeypatch, capsys)
+    assert (short / "config.json").read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -420,7 +495,10 @@ def test_the_learner_from_scratch_starts_at_f_of_the_same_x0(whole: tuple[Path, 
     args = replace(load_args(whole[0]), learning_rate=0.005)  # so small that the first move is kept
     settings = {**load_policy(whole[0] / "policy").config.environment, "learning_rate": 0.005}
     learner = learn_from_scratch(args, settings, [1, 2])
-    assert learner.best[:, 0].tolist() == run_method("m", settings, [1, 2], method="rand-ada").best[:, 0].tolist()
+    assert (
+        learner.best[:, 0].tolist()
+        == run_method("m", draw_starts(settings, [1, 2]), method="rand-ada").best[:, 0].tolist()
+    )
 
 
 def test_a_policy_folder_can_be_evaluated_alone(whole: tuple[Path, Any], tmp_path: Path) -> None:
@@ -486,6 +564,49 @@ def test_a_budget_too_small_for_a_method_is_not_called_a_divergence(
 ) -> None:
     said = fail(evaluate.main, "evaluate.py", [str(whole[0]), "--budget", budget], monkeypatch, capsys)
     assert "budget must be" in said
+
+
+def test_a_file_instead_of_a_folder_is_told_what_is_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agent.zip").write_bytes(b"PK")
+    said = fail(evaluate.main, "evaluate.py", [str(tmp_path / "agent.zip")], monkeypatch, capsys)
+    assert f"A policy is a folder with config.json and weights.safetensors, got the file {tmp_path}/agent.zip." in said
+    assert "No run folder" not in said
+
+
+@pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"]])
+def test_what_needs_a_checkout_says_so(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "benchmarks", None)  # as in an installed package
+    said = fail(evaluate.main, "evaluate.py", arguments, monkeypatch, capsys)
+    expected = f"{' '.join(arguments)} needs the folder benchmarks, which the installed package lacks."
+    assert f"error: {expected} Run it in a checkout of the repository: python evaluate.py" in said
+
+
+@pytest.mark.parametrize("module", ["zo_gym.agents.train", "agents.train", "zo_gym.agents.evaluate", "agents.evaluate"])
+def test_commands_run_as_modules_by_both_paths(module: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-m", module, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=ROOT,
+    )
+    assert "--device" in found.stdout
+
+
+def test_importing_the_commands_loads_no_benchmarks() -> None:
+    code = (
+        "import sys, zo_gym.agents.train, zo_gym.agents.evaluate; print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    ).stdout.split()
+    assert "zo_gym" in loaded
+    assert "benchmarks" not in loaded
 
 
 def test_from_scratch_needs_the_runs_arguments(

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from zo_gym.agents.query_grid import grid_of, on_grid
 from zo_gym.agents import curves
-from zo_gym.agents.compare import markdown, print_table, rows_of
-from zo_gym.agents.curves import Curves, problem_of, run_method, run_policy, tuned_zo_sgd
+from zo_gym.agents.compare import compare, markdown, print_table, rows_of
+from zo_gym.agents.curves import Curves, draw_starts, problem_of, run_method, run_policy, tuned_zo_sgd
 from zo_gym.agents.plots import figure
+from zo_gym.agents.policies.bundle import PolicyConfig, new_policy
+from zo_gym.agents.query_grid import grid_of, on_grid
+
 from zo_gym import PROBLEMS, Problem, ZOSamplingEnv, make_problem
 
 SETTINGS: dict[str, Any] = {
@@ -44,9 +45,9 @@ class Counter:
         def counting(**options: Any) -> Problem:
             problem = plain(**options)
 
-            def fun(points: torch.Tensor) -> torch.Tensor:
-                self.evaluations += len(points)
-                return problem.fun(points)
+            def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+                self.evaluations += points.shape[:2].numel()
+                return problem.fun(points, instances)
 
             return replace(problem, fun=fun)
 
@@ -114,7 +115,7 @@ def test_rows_that_end_early_keep_their_last_value() -> None:
 def test_best_f_never_rises_along_a_curve() -> None:
     for c in (
         run_policy("p", SETTINGS, bent, range(3), exploration=1.0, noise_seed=0),
-        run_method("m", SETTINGS, range(3), method="zo-sgd", num_directions=3, learning_rate=0.005),
+        run_method("m", draw_starts(SETTINGS, range(3)), method="zo-sgd", num_directions=3, learning_rate=0.005),
     ):
         assert (np.diff(c.best, axis=1) <= 0).all()
 
@@ -148,7 +149,7 @@ def test_exploration_noise_has_the_length_it_names() -> None:
 def test_methods_start_where_policies_start(method: str) -> None:
     seeds = [0, 7, 1_000_000]
     policy = run_policy("p", SETTINGS, bent, seeds, exploration=0.0, noise_seed=0)
-    other = run_method("m", SETTINGS, seeds, method=method)
+    other = run_method("m", draw_starts(SETTINGS, seeds), method=method)
     np.testing.assert_array_equal(policy.queries, other.queries)
     np.testing.assert_array_equal(policy.best[:, 0], other.best[:, 0])  # f(x_0), the first query
     assert len(set(policy.best[:, 0].tolist())) == 3
@@ -159,15 +160,17 @@ def test_every_curve_spends_the_budget_to_within_one_step_and_never_more(monkeyp
     found = {
         2: run_policy("policy", SETTINGS, bent, [1, 2], 0.0, 0),
         # The random control measures one direction and f(x'), as the policy does.
-        -2: run_method("rand-ada", SETTINGS, [1, 2], method="rand-ada", update="adaptive", learning_rate=1.0),
-        21: run_method("zo-sgd", SETTINGS, [1, 2], method="zo-sgd"),
+        -2: run_method(
+            "rand-ada", draw_starts(SETTINGS, [1, 2]), method="rand-ada", update="adaptive", learning_rate=1.0
+        ),
+        21: run_method("zo-sgd", draw_starts(SETTINGS, [1, 2]), method="zo-sgd"),
     }
     for cost, c in found.items():
         assert (c.spent <= 80).all()
         assert (c.spent > 80 - abs(cost)).all()
     before = counter.evaluations
-    spent = run_method("zo-sgd", SETTINGS, [3], method="zo-sgd").spent
-    # One more than reported: `env.reset` evaluates f(x_0) to find the start.
+    spent = run_method("zo-sgd", draw_starts(SETTINGS, [3]), method="zo-sgd").spent
+    # One more than reported: drawing a start evaluates f(x_0).
     assert counter.evaluations - before == spent[0] + 1
 
 
@@ -180,12 +183,8 @@ def test_noise_and_failures_are_the_same_for_policies_and_methods(monkeypatch: p
         return original(*args, **options)
 
     monkeypatch.setattr(curves, "minimize", spy)
-    run_method(
-        "m",
-        {**SETTINGS, "noise_std": 0.5, "reevaluate": True, "smoothing": 0.2, "on_failure": "penalize"},
-        [0],
-        method="rand-ada",
-    )
+    settings = {**SETTINGS, "noise_std": 0.5, "reevaluate": True, "smoothing": 0.2, "on_failure": "penalize"}
+    run_method("m", draw_starts(settings, [0]), method="rand-ada")
     shared = {name: asked[0][name] for name in ("noise_std", "reevaluate", "smoothing", "on_failure", "budget")}
     assert shared == {
         "noise_std": 0.5,
@@ -204,28 +203,47 @@ def test_ctrl_c_ends_a_comparison_instead_of_falsifying_it(monkeypatch: pytest.M
     def interrupted(**options: Any) -> Problem:
         problem = plain(**options)
 
-        def fun(points: torch.Tensor) -> torch.Tensor:
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
             nonlocal evaluations
             evaluations += 1
             if evaluations == 20:
                 raise KeyboardInterrupt
-            return problem.fun(points)
+            return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
 
     monkeypatch.setitem(PROBLEMS, "quadratic", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_method("m", SETTINGS, [0, 1], method="rand-ada")
+        run_method("m", draw_starts(SETTINGS, [0, 1]), method="rand-ada")
+
+
+def test_a_comparison_draws_its_starts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two environments draw the starts that are reported and those that are tuned on; two are acted in."""
+    built: list[int] = []
+    plain = curves.ZOSamplingVectorEnv
+
+    def watched(**options: Any) -> Any:
+        built.append(options["num_envs"])
+        return plain(**options)
+
+    monkeypatch.setattr(curves, "ZOSamplingVectorEnv", watched)
+    config = PolicyConfig("ddpg", "mlp", 4, 4, None, 1.0, {})
+    found = compare(new_policy(config, seed=0), SETTINGS, [0, 1])
+    assert sorted(built) == [2, 2, 2, 3]
+    assert [len(c.best) for c in found] == [2] * 4
+    assert len({tuple(c.best[:, 0]) for c in found}) == 1  # all start from the same points
 
 
 def test_zo_sgd_is_tuned_to_the_eta_with_the_least_mean_final_f() -> None:
     settings = {**SETTINGS, "budget": 200}
-    eta, score = tuned_zo_sgd(settings, [1, 2])
+    eta, score = tuned_zo_sgd(draw_starts(settings, [1, 2]))
     dim = problem_of(settings).dim
     scores = {}
     for delta in curves.DELTAS:
         try:
-            scores[delta / dim] = run_method("t", settings, [1, 2], method="zo-sgd", learning_rate=delta / dim)
+            scores[delta / dim] = run_method(
+                "t", draw_starts(settings, [1, 2]), method="zo-sgd", learning_rate=delta / dim
+            )
         except ValueError:  # diverged
             continue
     means = {eta: c.best[:, -1].mean() for eta, c in scores.items()}
@@ -236,14 +254,14 @@ def test_zo_sgd_is_tuned_to_the_eta_with_the_least_mean_final_f() -> None:
 def test_tuning_says_so_when_every_eta_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves, "DELTAS", (1e200, 1e300))
     with pytest.raises(ValueError, match="ZO-SGD diverged for every eta"):
-        tuned_zo_sgd(SETTINGS, [0])
+        tuned_zo_sgd(draw_starts(SETTINGS, [0]))
 
 
 def test_the_problem_of_settings_is_the_environments() -> None:
     settings = {"problem": "quadratic", "dim": 6}
     found, own = problem_of(settings), make_problem("quadratic", dim=6)
     x = torch.ones(1, 6, dtype=torch.float64)
-    assert torch.equal(found.fun(x), own.fun(x))
+    assert torch.equal(found.values(x), own.values(x))
 
 
 def two_curves() -> list[Curves]:

@@ -1,4 +1,4 @@
-"""Directional agents: what they learn from, what they keep, and that SB3 adds nothing to the plain regression."""
+"""Directional agents: what they learn from and keep, and that they learn what the plain regression learns."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
-
-from zo_gym.agents.arguments import TrainArgs, check, preset_of
-from zo_gym.agents.build import DIRECTIONAL_PRESETS, Preset, build_agent
-from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from zo_gym.agents.sb3.callbacks import QueryBudget, TrainingDone, env_of
-from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
 from zo_gym.agents.algorithms.directional import Directional, DirectionalTD3
-from zo_gym.agents.policies.method import policy_sampler, zo_rl
-from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeSamples
 from zo_gym.agents.algorithms.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
-from zo_gym.agents.networks.slope_models import FirstConv2d, Potential, SlopeField, slope_model
-from zo_gym.agents.train import NEVER, build_env, prepare, run_training
-from zo_gym.problems import make_family
-from zo_gym.problems.attack.objective import attack_on
+from zo_gym.agents.arguments import TrainArgs, check, preset_of
+from zo_gym.agents.build import build_agent, build_env
+from zo_gym.agents.networks.potential import FirstConv2d, Potential
+from zo_gym.agents.networks.slope_field import SlopeField
+from zo_gym.agents.networks.slope_model import slope_model
+from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
+from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+from zo_gym.agents.presets import DIRECTIONAL_PRESETS, Preset
+from zo_gym.agents.sb3.callbacks import NEVER, QueryBudget, TrainingDone, env_of
+from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
+from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeBufferConfig, SlopeSamples
+from zo_gym.agents.train import run_training
+from zo_gym.agents.training_run import prepare
+
+from zo_gym.problems import make_problem
+from zo_gym.problems.attack.attack import AttackOptions, attack_on
 from zo_gym.rng import make_generator
 
 D = 4
@@ -52,7 +56,7 @@ def one_thread() -> Iterator[None]:
 
 def agent_of(settings: dict[str, Any], preset: Preset, algo: str = "ddpg", rows: int = 1) -> Directional:
     env = build_env(settings, rows, preset.scale_rewards, "cpu")
-    shape = env_of(env).mdp.problem.shape
+    shape = env_of(env).config.problem.shape
     agent = build_agent(algo, env, preset, shape=shape, seed=0, device="cpu", buffer_size=20_000)
     agent.set_logger(Logger(None, []))
     assert isinstance(agent, Directional)
@@ -61,7 +65,7 @@ def agent_of(settings: dict[str, Any], preset: Preset, algo: str = "ddpg", rows:
 
 def collect(agent: Directional, queries: int) -> None:
     """Until so many queries are spent in all."""
-    budget = QueryBudget(queries, progress=False, heed_interrupts=False)
+    budget = QueryBudget(queries, progress=False, heed_signals=False)
     try:
         agent.learn(NEVER, callback=budget, log_interval=NEVER, reset_num_timesteps=False)
     except TrainingDone:
@@ -98,7 +102,7 @@ def samples(slopes: list[float], values: list[float], n: int = D, d: int = D) ->
 
 
 class Fixed(torch.nn.Module):
-    """Predicts what it was told to."""
+    """Predicts given slopes and values."""
 
     def __init__(self, slopes: list[float], values: list[float] | None, scale: float) -> None:
         super().__init__()
@@ -116,7 +120,7 @@ def test_samples_are_shifted_as_a_whole_and_keep_their_slopes() -> None:
     observation[0, 6] = direction[0, 6] = observation[0, 26] = 1.0
     places = set()
     for seed in range(40):
-        buffer = SlopeBuffer(4, box, action, keep_next=False, seed=seed, shape=(5, 5), shift=1)
+        buffer = SlopeBuffer(4, box, action, config=SlopeBufferConfig(False, seed=seed, shape=(5, 5), shift=1))
         buffer.add(observation, observation, direction, np.zeros(1), np.zeros(1, bool), [{"delta": -2.0}])
         drawn = buffer.sample(3)
         assert torch.equal(drawn.observations[:, :25], drawn.directions)
@@ -131,7 +135,7 @@ def test_samples_are_shifted_as_a_whole_and_keep_their_slopes() -> None:
 def test_ages_are_drawn_as_a_power_of_a_uniform_number(recency: float, steps: int) -> None:
     """P(age < a) = a^(1 / recency), a in shares of what is kept, before the buffer is full and after."""
     box = spaces.Box(-1, 1, (2,), np.float32)
-    buffer = SlopeBuffer(100, box, box, keep_next=False, recency=recency)
+    buffer = SlopeBuffer(100, box, box, config=SlopeBufferConfig(keep_next=False, recency=recency))
     zero = np.zeros((1, 2), np.float32)
     for step in range(steps):
         buffer.add(zero, zero, zero, np.zeros(1), np.zeros(1, bool), [{"delta": float(step)}])
@@ -225,7 +229,7 @@ def test_a_potential_is_for_images_with_a_class(shape: tuple[int, ...] | None, n
 
 
 class Recorded:
-    """What the environment told, step by step."""
+    """Keeps what the environment reported, step by step."""
 
     def __init__(self, agent: Directional) -> None:
         self.infos: list[list[dict[str, Any]]] = []
@@ -240,43 +244,43 @@ class Recorded:
         agent._store_transition = keep  # type: ignore[method-assign]
 
 
-def test_the_buffer_keeps_what_the_infos_said() -> None:
+def test_the_buffer_keeps_what_the_infos_reported() -> None:
     agent = agent_of(DIGITS, replace(OFFLINE, updates_per_step=0), rows=3)
     recorded = Recorded(agent)
     collect(agent, 150)
     buffer = buffer_of(agent)
     steps = len(recorded.infos)
     assert buffer.size() == steps > 10
-    told = np.array([[info["unknown_delta"] for info in infos] for infos in recorded.infos])
-    np.testing.assert_allclose(buffer.slopes[:steps], told, rtol=1e-6)
+    reported = np.array([[info["black_box_delta"] for info in infos] for infos in recorded.infos])
+    np.testing.assert_allclose(buffer.slopes[:steps], reported, rtol=1e-6)
     assert "next_observations" not in buffer.stored
     assert buffer.observations.dtype == np.float16
     # float16 keeps 11 bits.
     np.testing.assert_allclose(buffer.observations[:steps], np.stack(recorded.observations), rtol=1e-3, atol=1e-6)
-    # The unknown part is the attack loss: f - 0.1 |clip(x) - x0|_1 at the x that the step began at.
-    family = make_family("digits_attack", **DIGITS["problem_options"])
-    assert family.measure is not None
+    # The black-box part is the attack loss: f - 0.1 |clip(x) - x0|_1 at the x that the step began at.
+    attacks = make_problem("digits_attack", **DIGITS["problem_options"])
+    assert attacks.measure is not None
     for step in range(steps):
         x = torch.from_numpy(recorded.observations[step][:, :64])
         instances = torch.tensor([info["instance"] for info in recorded.infos[step]])
-        margin = family.measure(x, instances)["margin"].numpy()
+        margin = attacks.measure(x, instances)["margin"].numpy()
         np.testing.assert_allclose(buffer.values[step], margin, atol=1e-4)
     directions = buffer.actions[:steps].astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=2), 1.0, atol=2e-3)
 
 
-def test_without_a_known_part_the_slope_is_that_of_f() -> None:
+def test_without_a_composite_term_the_slope_is_that_of_f() -> None:
     agent = agent_of(BOWL, ONLINE)
     recorded = Recorded(agent)
     collect(agent, 60)
-    told = [infos[0]["delta"] for infos in recorded.infos]
-    np.testing.assert_allclose(buffer_of(agent).slopes[: len(told), 0], told, rtol=1e-6)
-    assert np.isnan(buffer_of(agent).values[: len(told)]).all()
+    reported = [infos[0]["delta"] for infos in recorded.infos]
+    np.testing.assert_allclose(buffer_of(agent).slopes[: len(reported), 0], reported, rtol=1e-6)
+    assert np.isnan(buffer_of(agent).values[: len(reported)]).all()
 
 
 def test_forty_thousand_images_take_less_than_200_megabytes() -> None:
     box, action = spaces.Box(-1, 2, (794,), np.float32), spaces.Box(-1, 1, (784,), np.float32)
-    buffer = SlopeBuffer(40_000, box, action, n_envs=50, keep_next=False, precision="float16")
+    buffer = SlopeBuffer(40_000, box, action, n_envs=50, config=SlopeBufferConfig(keep_next=False, precision="float16"))
     assert sum(getattr(buffer, name).nbytes for name in buffer.stored) < 200e6
 
 
@@ -292,8 +296,8 @@ def test_stable_baselines_learns_what_the_plain_regression_learns(settings: dict
     preset = replace(ONLINE if settings is BOWL else OFFLINE, updates_per_step=0, batch_size=16)
     agent = agent_of(settings, preset, rows=4)
     collect(agent, 200)
-    problem = env_of(agent.env).mdp.problem
-    model = slope_model(problem.dim, env_of(agent.env).mdp.observation_dim, problem.shape)
+    problem = env_of(agent.env).config.problem
+    model = slope_model(problem.dim, env_of(agent.env).config.observation_dim, problem.shape)
     model.load_state_dict(agent.slopes.critic.models[0].state_dict())
     as_the_agent: Any = model
     as_the_agent.to(memory_format=torch.channels_last)  # layouts differ in rounding
@@ -377,7 +381,7 @@ def test_a_loaded_policy_acts_like_the_agent(settings: dict[str, Any], algo: str
     preset = replace(ONLINE if settings is BOWL else OFFLINE, batch_size=8)
     agent = agent_of(settings, preset, algo, rows=2)
     collect(agent, 40)
-    mdp = env_of(agent.env).mdp
+    mdp = env_of(agent.env).config
     n, shape = mdp.observation_dim, mdp.problem.shape
     config = PolicyConfig(algo, "directional", mdp.problem.dim, n, shape, 1.0, settings)
     save_policy(agent, config, tmp_path / "policy")
@@ -456,7 +460,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(args: TrainArgs, tmp_
 
 def test_the_arguments_choose_the_preset() -> None:
     assert preset_of(replace(ARGS, problem="digits_attack")) == OFFLINE
-    assert preset_of(replace(ARGS, problem="digits_attack", problem_options='{"image": 3}')) == ONLINE
+    assert preset_of(replace(ARGS, problem="digits_attack[3]")) == ONLINE
     assert preset_of(replace(ARGS, problem="heart_scale", total_queries=70)) == replace(ONLINE, total_queries=70)
 
 
@@ -475,9 +479,7 @@ def test_arguments_that_do_not_go_together_are_refused(changes: dict[str, Any], 
         check(replace(ARGS, **changes))
 
 
-def test_train_py_trains_on_a_family_in_short_exploring_episodes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_py_trains_on_attacks_in_short_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DIRECTIONAL_PRESETS, "offline", replace(OFFLINE, final_updates=5))
     args = replace(ARGS, problem="digits_attack", num_envs=5, total_queries=200, logdir=tmp_path, budget=400)
     folder = run_training(args)
@@ -491,11 +493,11 @@ def test_slopes_alone_teach_the_direction_on_unseen_images() -> None:
     """From 6,000 queries on 20 images. An untrained h is as good as random: |cos| of 1 / 8 at d = 64."""
     preset = replace(OFFLINE, num_envs=20)
     agent = agent_of(DIGITS, preset, rows=20)
-    unseen = attack_on("digits", split="validation", size=30, c=0.0)
-    assert unseen.family.gradient is not None
-    assert unseen.family.context is not None
-    truth = unseen.family.gradient(unseen.images, torch.arange(30))
-    observations = torch.cat([unseen.images, unseen.family.context], dim=1)
+    unseen = attack_on("digits", AttackOptions(split="validation", size=30, c=0.0))
+    assert unseen.problem.gradient is not None
+    assert unseen.problem.context is not None
+    truth = unseen.problem.gradient(unseen.images, torch.arange(30))
+    observations = torch.cat([unseen.images, unseen.problem.context], dim=1)
 
     def cosine() -> float:
         return -torch.nn.functional.cosine_similarity(agent.slopes.actor(observations), truth).mean().item()

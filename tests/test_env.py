@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import pickle
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -23,9 +25,9 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import zo_gym
-from zo_gym import GATES, RULES, Problem, ZOSamplingEnv
-from zo_gym.problems import make_problem
+from zo_gym import GATES, RULES, ObjectiveError, Problem, ZOSamplingEnv, single_problem
 from zo_gym.envs.spec import Settings
+from zo_gym.problems import make_problem
 
 MU, ETA = 0.01, 0.2
 H = np.diag([1.0, 4.0, 9.0])
@@ -86,7 +88,7 @@ def test_make_by_name() -> None:
     assert env.observation_space.dtype == env.action_space.dtype == np.float32
     np.testing.assert_array_equal(env.action_space.high, 1.0)
     np.testing.assert_array_equal(env.action_space.low, -1.0)
-    assert env.unwrapped.mdp.settings == Settings()
+    assert env.unwrapped.config.settings == Settings()
 
 
 def test_make_with_the_module_in_the_name_imports_it() -> None:
@@ -119,7 +121,7 @@ CHECKED = {
 @pytest.fixture
 def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """render_mode="human" without a display: the window is not what is tested here."""
-    monkeypatch.setattr("zo_gym.envs.render.show", lambda picture, window: None)
+    monkeypatch.setattr("zo_gym.envs.render.window.show", lambda picture, window: None)
 
 
 @pytest.mark.usefixtures("no_window")
@@ -280,16 +282,15 @@ def test_info_has_exactly_the_keys_it_promises(name: str) -> None:
 def test_cosine_is_that_of_g_and_the_true_gradient() -> None:
     env = ZOSamplingEnv("quadratic", dim=6, learning_rate=0.01, diagnostics=True, smoothing=1e-5)
     env.reset(seed=0)
-    gradient = env.mdp.problem.gradient
-    assert gradient is not None
+    gradients = env.config.problem.gradients
     for action in actions_for(env, 10):
-        true = gradient(torch.as_tensor(env.x)[None, :])[0].numpy()
+        true = gradients(torch.as_tensor(env.x)[None, :])[0].numpy()
         info = env.step(action)[4]
         # g = delta u, so the sign of the action drops out and the cosine is never negative
         expected = abs(true @ action) / np.linalg.norm(true) / np.linalg.norm(action)
         # the forward difference's error mu |H| / 2 = 5e-4 may flip the sign only where the slope is that small
         assert info["cosine"] == pytest.approx(expected, abs=1e-6)
-    true = gradient(torch.as_tensor(env.x)[None, :])[0].numpy()
+    true = gradients(torch.as_tensor(env.x)[None, :])[0].numpy()
     assert env.step(true / np.abs(true).max())[4]["cosine"] == pytest.approx(1.0, abs=1e-9)
 
 
@@ -484,7 +485,7 @@ def a_problem() -> Problem:
     def fun(points: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(batched_bowl(points.numpy()))
 
-    return Problem("bowl", 3, fun, lambda generator: torch.as_tensor(START))
+    return single_problem("bowl", 3, fun, lambda generator: torch.as_tensor(START))
 
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -527,7 +528,7 @@ def test_problem_options_reach_the_problem() -> None:
         env = ZOSamplingEnv("breast_cancer", problem_options={"labels": labels})
         _, info = env.reset(seed=0)
         x = torch.as_tensor(env.x)[None, :]
-        assert info["f"] == make_problem("breast_cancer", labels=labels).fun(x).item()
+        assert info["f"] == make_problem("breast_cancer", labels=labels).values(x).item()
     pm1, zero_one = (ZOSamplingEnv(problem_options={"labels": name}).reset(seed=0)[1]["f"] for name in ("pm1", "01"))
     assert pm1 > zero_one  # by 0.37 times the mean of 1 + 2 s over the negative class
 
@@ -539,10 +540,57 @@ def test_float32_start_makes_a_float32_run() -> None:
     assert env.x.dtype == np.float32
 
 
+# Numbers of every kind
+
+
+def test_an_integer_beyond_64_bits_is_a_value_like_any_other() -> None:
+    exact = [2**70, 10**30, -(2**65)]
+    values = iter([*exact, *exact])
+    env = ZOSamplingEnv(lambda x: next(values), x0=[0.0], direction="raw")
+    assert env.reset(seed=0)[1]["f"] == 2.0**70
+    assert env.step(np.zeros(1))[4]["f"] == -(2.0**65)
+    many = ZOSamplingEnv(lambda X: [2**70 + round(x[0]) for x in X], x0=[0.0], batched=True)
+    assert many.reset(seed=0)[1]["f"] == 2.0**70
+    endless = ZOSamplingEnv(lambda x: 10**400, x0=[0.0])
+    with pytest.raises(ObjectiveError, match="returned inf at query 1"):
+        endless.reset(seed=0)
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">i4", np.longdouble])
+@pytest.mark.parametrize("batched", [False, True])
+def test_foreign_byte_orders_and_long_doubles_are_numbers(dtype: Any, batched: bool) -> None:
+    start = np.array([3, 1, -2], dtype=dtype)
+
+    def fun(x: np.ndarray) -> np.ndarray:
+        return ((x - 1) ** 2).sum(-1).astype(dtype)
+
+    env = ZOSamplingEnv(fun, x0=start, batched=batched, learning_rate=0.1)
+    observation, info = env.reset(seed=0)
+    assert (observation.tolist(), info["f"]) == ([3.0, 1.0, -2.0], 13.0)
+    assert env.x.dtype.isnative
+    assert env.x.dtype == (np.float32 if dtype == ">f4" else np.float64)
+    env.step(np.array([0.0, 0.0, 1.0]))
+    if dtype != ">i4":  # which rounds f
+        np.testing.assert_allclose(env.x, [3, 1, -2 + 0.1 * 5.99], rtol=1e-4 if dtype == ">f4" else 1e-9)
+
+
+def test_reversed_and_read_only_values_are_copied() -> None:
+    kept = []
+
+    def fun(points: np.ndarray) -> np.ndarray:
+        values = (points**2).sum(1)[::-1]
+        values.flags.writeable = False
+        kept.append(values)
+        return values
+
+    env = ZOSamplingEnv(fun, x0=[1.0, 2.0], batched=True)
+    assert env.reset(seed=0)[1]["f"] == kept[0][0] == 5.0
+
+
 # Update rules
 
 
-@pytest.mark.parametrize("name", sorted(set(RULES) - {"update_rnn"}))  # which descends only once it is trained
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"update-rnn"}))  # which descends only once it is trained
 def test_every_update_rule_descends_and_can_be_given_ready_made(name: str) -> None:
     rate = {"sgd": 0.1, "momentum": 0.02, "adaptive": 1.0}.get(name, 0.05)
     seen = run(bowl_env(update=name, learning_rate=rate), steps=60)
@@ -614,8 +662,8 @@ def test_human_shows_every_step_and_closes_its_window(monkeypatch: pytest.Monkey
         shown.append(len(picture.queries))
         return window
 
-    monkeypatch.setattr("zo_gym.envs.render.show", show)
-    monkeypatch.setattr("zo_gym.envs.render.close", closed.append)
+    monkeypatch.setattr("zo_gym.envs.render.window.show", show)
+    monkeypatch.setattr("zo_gym.envs.render.window.close", closed.append)
     env = gym.make("ZOSampling-v0", render_mode="human")
     assert play(env) is None
     assert shown == [1, 2, 3, 4, 4]
@@ -652,9 +700,31 @@ def made(request: pytest.FixtureRequest) -> Iterator[gym.Env[Any, Any]]:
 
 def test_pickled_copy_plays_the_same(made: gym.Env[Any, Any]) -> None:
     made.reset(seed=8)  # a started episode does not travel, its settings do
-    copy = pickle.loads(pickle.dumps(made.unwrapped))
-    assert copy.render_mode == made.unwrapped.render_mode
-    assert same(run(made), run(copy))
+    twin = pickle.loads(pickle.dumps(made.unwrapped))
+    assert twin.render_mode == made.unwrapped.render_mode
+    assert same(run(made), run(twin))
+
+
+def test_deep_copy_plays_the_same_from_its_reset_on(made: gym.Env[Any, Any]) -> None:
+    made.reset(seed=8)
+    twin = copy.deepcopy(made.unwrapped)
+    with pytest.raises(gym.error.ResetNeeded):  # the settings are copied, the episode is not
+        twin.step(made.action_space.sample())
+    assert same(run(made), run(twin))
+
+
+def test_a_function_that_pickle_cannot_carry_travels_by_cloudpickle() -> None:
+    centre = np.array([1.0, -1.0])
+    env = ZOSamplingEnv(lambda x: float(((x - centre) ** 2).sum()), x0=[0.0, 3.0], learning_rate=0.1)
+    twin = cloudpickle.loads(cloudpickle.dumps(env))
+    assert same(run(env), run(twin))
+    assert same(run(env), run(copy.deepcopy(env)))
+
+
+def test_unknown_keyword_is_told_in_the_words_that_torchrl_waits_for() -> None:
+    """Its GymEnv passes a keyword of Atari games and drops it where the error has Python's own words."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):
+        gym.make("ZOSampling-v0", frameskip=1)
 
 
 def test_made_again_from_its_spec_plays_the_same(made: gym.Env[Any, Any]) -> None:

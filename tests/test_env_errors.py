@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
 
 import zo_gym
 from zo_gym import BudgetError, ObjectiveError, ZOSamplingEnv, ZOSamplingVectorEnv
@@ -41,7 +42,7 @@ ARGUMENTS: dict[str, Case] = {
     "x0 against the problem": ({"problem": "quadratic", "x0": [1.0]}, ValueError, ("x0", "(10,)", "(1,)")),
     "no start": (F, ValueError, ("function", "start", "x0=")),
     "dim zero": ({**F, "dim": 0}, ValueError, ("dim", ">= 1", "0")),
-    "dim fractional": ({**F, "dim": 2.5}, ValueError, ("dim", "integer", "2.5")),
+    "dim fractional": ({**F, "dim": 2.5}, TypeError, ("dim", "integer", "2.5")),
     "problem with a typo": ({"problem": "breast_cancr"}, ValueError, ("problem", "'breast_cancr'", "'breast_cancer'")),
     "problem unheard of": ({"problem": "zzz"}, ValueError, ("problem", "'zzz'", "Known:", "rosenbrock")),
     "problem a number": ({"problem": 3}, TypeError, ("problem", "name", "function", "Problem", "int: 3")),
@@ -76,7 +77,7 @@ ARGUMENTS: dict[str, Case] = {
     "noise_std negative": ({"noise_std": -1.0}, ValueError, ("noise_std", ">= 0", "-1.0")),
     "noise_std not a number": ({"noise_std": NAN}, ValueError, ("noise_std", "finite", "nan")),
     "num_directions zero": ({**GATED, "num_directions": 0}, ValueError, ("num_directions", ">= 1", "0")),
-    "num_directions fractional": ({**GATED, "num_directions": 1.5}, ValueError, ("num_directions", "integer", "1.5")),
+    "num_directions fractional": ({**GATED, "num_directions": 1.5}, TypeError, ("num_directions", "integer", "1.5")),
     "observation with a typo": ({"observation": "histroy"}, ValueError, ("observation", "'histroy'", "'history'")),
     "reward with a typo": ({"reward": "decreese"}, ValueError, ("reward", "'decreese'", "'decrease'")),
     "direction with a typo": ({"direction": "units"}, ValueError, ("direction", "'units'", "'unit'")),
@@ -96,9 +97,26 @@ ARGUMENTS: dict[str, Case] = {
     "gate_threshold not a number": ({**GATED, "gate_threshold": NAN}, ValueError, ("gate_threshold", "nan")),
     "problem_options a number": ({"problem_options": 3}, TypeError, ("problem_options", "3")),
     "reevaluate text": ({"reevaluate": "no"}, TypeError, ("reevaluate", "bool", "'no'")),
-    "dim a bool": ({**F, "dim": True}, ValueError, ("dim", "integer", "True")),
+    "dim a bool": ({**F, "dim": True}, TypeError, ("dim", "integer", "True")),
     "device unheard of": ({"device": "gpu"}, ValueError, ("device", "'gpu'", "cpu")),
-    "unknown keyword": ({"learning_rat": 1.0}, TypeError, ("ZOSampling-v0", "'learning_rat'", "'learning_rate'")),
+    "device twice": ({"problem_options": {"device": "cpu"}}, TypeError, ("problem_options", "'device'", "device=")),
+    "option of an attack": (
+        {"problem": "digits_attack", "problem_options": {"augmentd_share": 0.5}},
+        TypeError,
+        ("digits_attack", "'augmentd_share'", "'augmented_share'"),
+    ),
+    "image as an option": (
+        {"problem": "digits_attack", "problem_options": {"image": 7}},
+        TypeError,
+        ("'digits_attack'", "image=", "got 7", "the name 'digits_attack[7]'"),
+    ),
+    "image out of range": ({"problem": "digits_attack[60]"}, ValueError, ("image", "< 50", "'train'", "60", "split=")),
+    "unknown keyword": (
+        {"learning_rat": 1.0},
+        TypeError,
+        ("ZOSampling-v0 got an unexpected keyword argument 'learning_rat'. Did you mean 'learning_rate'?",),
+    ),
+    "budget by another name": ({"maxiter": 9}, TypeError, ("unexpected keyword argument 'maxiter'", "'budget'")),
 }
 
 
@@ -410,10 +428,30 @@ def test_reward_log_that_fails_leaves_x_where_it_was() -> None:
 # The vector environment
 
 
-@pytest.mark.parametrize("num_envs", [0, -1, 2.5, True, "3", None])
-def test_bad_num_envs_is_explained(num_envs: Any) -> None:
-    with pytest.raises(ValueError, match=rf"num_envs must be an integer >= 1, got {num_envs!r}"):
+@pytest.mark.parametrize("num_envs", [2.5, True, "3", None])
+def test_num_envs_that_is_no_integer_is_explained(num_envs: Any) -> None:
+    with pytest.raises(TypeError, match=rf"num_envs must be an integer >= 1, got {num_envs!r}"):
         ZOSamplingVectorEnv("quadratic", num_envs=num_envs)
+
+
+@pytest.mark.parametrize("num_envs", [0, -1])
+def test_num_envs_that_is_too_small_is_explained(num_envs: int) -> None:
+    with pytest.raises(ValueError, match=rf"num_envs must be >= 1, got {num_envs}"):
+        ZOSamplingVectorEnv("quadratic", num_envs=num_envs)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"autoreset_mode": "nextstep"}, ValueError, r"Unknown autoreset_mode 'nextstep'\. Did you mean 'next-step'"),
+        ({"autoreset_mode": AutoresetMode.DISABLED}, TypeError, r"autoreset_mode must be a name.*DISABLED.*same-step"),
+        ({"max_episode_steps": 0}, ValueError, "max_episode_steps must be >= 1, got 0"),
+        ({"max_episode_steps": 2.5}, TypeError, r"max_episode_steps must be an integer >= 1, got 2\.5"),
+    ],
+)
+def test_bad_resets_and_step_limits_are_explained(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        gym.make_vec("ZOSampling-v0", num_envs=2, **options)
 
 
 def test_vector_env_draws_nothing_and_says_so() -> None:
@@ -447,7 +485,6 @@ def test_names_that_the_errors_give_are_importable() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("update", "update_rnn"), ("sampler", "query_rnn")])
 def test_a_learned_part_is_not_taken_untrained(name: str, value: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"{name} '{value}' is of no use untrained.*{name}=zo_gym\.{name}s\.{value}\("
-    ):
-        ZOSamplingEnv("quadratic", **{name: value})
+    key = value.replace("_", "-")
+    with pytest.raises(ValueError, match=rf"{name} '{key}' is of no use untrained.*{name}=zo_gym\.{name}s\.{value}\("):
+        ZOSamplingEnv("quadratic", **{name: key})

@@ -1,7 +1,7 @@
 """The same code path on CUDA: networks, replay samples and problems live on the device.
 
-Without one a pretended device tells what CUDA would refuse and rounds convolutions as CUDA does; of other rounding and
-of speed it has nothing to say.
+On a machine without CUDA a pretended device refuses what CUDA would refuse, and rounds convolutions as CUDA does. It
+cannot show other rounding, nor speed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ import numpy as np
 import pytest
 import torch
 from pretended_cuda import pretended_cuda
+from zo_gym.agents.algorithms.directional import Directional
+from zo_gym.agents.arguments import TrainArgs, load_args, resolve_device
+from zo_gym.agents.build import build_agent, build_env
+from zo_gym.agents.evaluate import EvaluateArgs, run_evaluation
+from zo_gym.agents.policies.bundle import load_policy
+from zo_gym.agents.presets import DIRECTIONAL_PRESETS
+from zo_gym.agents.sb3.callbacks import env_of
+from zo_gym.agents.train import run_training
+from zo_gym.agents.training_run import prepare
 
 import zo_gym
-from zo_gym.agents.build import DIRECTIONAL_PRESETS, build_agent
-from zo_gym.agents.policies.bundle import load_policy
-from zo_gym.agents.sb3.callbacks import env_of
-from zo_gym.agents.algorithms.directional import Directional
-from zo_gym.agents.evaluate import EvaluateArgs, run_evaluation
-from zo_gym.agents.train import TrainArgs, build_env, prepare, resolve_device, run_training
 from zo_gym import METHODS, PROBLEMS
 from zo_gym.batch_invariant import linear_map
-from zo_gym.rng import make_generator
 from zo_gym.meta.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer
+from zo_gym.rng import make_generator
 
 pytestmark = pytest.mark.gpu
 
@@ -47,7 +50,7 @@ TINY = TrainArgs(
 
 @pytest.fixture(autouse=True)
 def cuda() -> Iterator[None]:
-    """The machine's device, or else a pretended one."""
+    """Use the machine's device, or else a pretended one."""
     if REAL:
         yield
     else:
@@ -66,13 +69,13 @@ def test_training_keeps_networks_replay_samples_and_f_on_the_device(algo: Any, g
     sample = run.agent.replay_buffer.sample(8)
     assert {part.device.type for part in sample if isinstance(part, torch.Tensor)} == {"cuda"}
     assert run.agent.env is not None
-    assert run.agent.env.get_attr("mdp")[0].problem.device.type == "cuda"
+    assert run.agent.env.get_attr("config")[0].problem.device.type == "cuda"
 
 
 @pytest.mark.skipif(not REAL, reason="torch sees no CUDA device")
 @pytest.mark.parametrize("rows", [64, 1024, 16_384])
 def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """A benchmark: it prints what this device does, and fails only where nothing runs."""
+    """It is a benchmark: it prints the device's speed, and fails only where nothing runs."""
     settings = {
         "problem": "digits_attack",
         "problem_options": {"augmented_share": 0.95},
@@ -82,7 +85,7 @@ def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.Capt
     preset = replace(DIRECTIONAL_PRESETS["offline"], num_envs=rows)
     env = build_env(settings, rows, preset.scale_rewards, "cuda")
     agent = build_agent(
-        "ddpg", env, preset, shape=env_of(env).mdp.problem.shape, seed=0, device="cuda", buffer_size=20 * rows
+        "ddpg", env, preset, shape=env_of(env).config.problem.shape, seed=0, device="cuda", buffer_size=20 * rows
     )
     agent.learn(3 * rows)
     torch.cuda.synchronize()
@@ -97,7 +100,7 @@ def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.Capt
 
 def test_train_resume_and_evaluate_on_the_device(tmp_path: Path) -> None:
     folder = run_training(replace(TINY, logdir=tmp_path))
-    assert run_training(TrainArgs(resume=folder, progress=False)) == folder
+    assert run_training(replace(load_args(folder), resume=folder, progress=False)) == folder
     on_device, on_host = load_policy(folder / "policy", "cuda"), load_policy(folder / "policy", "cpu")
     observations = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
     # TF32 and other kernels round to about 1e-3.
@@ -116,14 +119,14 @@ def test_problems_have_the_same_values_on_the_device(name: str) -> None:
     host, device = zo_gym.make_problem(name), zo_gym.make_problem(name, device="cuda")
     assert name in PROBLEMS
     points = torch.randn(5, host.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    values = device.fun(points.to(CUDA))
+    values = device.values(points.to(CUDA))
     assert values.device.type == "cuda"
-    torch.testing.assert_close(values.cpu(), host.fun(points), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(values.cpu(), host.values(points), rtol=1e-9, atol=1e-12)
 
 
 def test_attacks_are_on_the_device() -> None:
-    attacks = zo_gym.make_family("digits_attack", device="cuda", size=2)
-    x = torch.stack([attacks.initial(i, make_generator(i, "cuda")) for i in range(2)])
+    attacks = zo_gym.make_problem("digits_attack", device="cuda", size=2)
+    x = torch.stack([attacks.start(make_generator(i, "cuda"), i) for i in range(2)])
     rows = torch.arange(2, device="cuda")
     assert attacks.gradient is not None
     assert attacks.measure is not None
@@ -135,10 +138,10 @@ def test_attacks_are_on_the_device() -> None:
 def test_attacks_have_the_same_values_on_the_device(dtype: torch.dtype) -> None:
     """TF32, which torch allows convolutions by default, would be off by 1e-3 of a logit: as much as a step of f."""
     host, device = (
-        zo_gym.make_family("digits_attack", device=device, size=5, dtype=dtype) for device in ("cpu", "cuda")
+        zo_gym.make_problem("digits_attack", device=device, size=5, dtype=dtype) for device in ("cpu", "cuda")
     )
     rows = torch.arange(5)
-    x = torch.stack([host.initial(i, make_generator(i)) for i in range(5)])
+    x = torch.stack([host.start(make_generator(i), i) for i in range(5)])
     points = x.unsqueeze(1) + 0.05 * torch.randn(5, 20, host.dim, dtype=dtype, generator=make_generator(9))
     values = device.fun(points.to(CUDA), rows.to(CUDA))
     # A logit is the sum of many terms of order 1: they cancel, so the error is not relative to f.
@@ -164,7 +167,7 @@ def test_every_method_runs_on_the_device_as_on_the_host(method: str) -> None:
 
 
 def test_sparse_data_are_on_the_device() -> None:
-    """More zeros than a dense product is worth; as a9a's."""
+    """The matrix has so many zeros that it is kept sparse, as a9a's."""
     matrix = torch.eye(40, dtype=torch.float64)[:, :30]
     w, r = torch.arange(60.0, dtype=torch.float64).view(2, 30), torch.ones(2, 40, dtype=torch.float64)
     there = linear_map(matrix.to(CUDA))
@@ -174,11 +177,15 @@ def test_sparse_data_are_on_the_device() -> None:
 
 
 @pytest.mark.parametrize("composite", [False, True])
-@pytest.mark.parametrize("method", ["belief", "pretrained:digits-attack"])
+@pytest.mark.parametrize("method", ["gp", "pretrained:digits-attack"])
 def test_attacks_run_on_the_device_as_on_the_host(method: str, composite: bool) -> None:
     found = [
         zo_gym.minimize(
-            zo_gym.make_problem("digits_attack", device=device), method=method, budget=40, seed=0, composite=composite
+            zo_gym.make_problem("digits_attack[0]", device=device, dtype=torch.float64),
+            method=method,
+            budget=40,
+            seed=0,
+            composite=composite,
         ).fun
         for device in ("cuda", "cpu")
     ]

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from zo_gym import METHODS, ObjectiveError, Problem, Progress, Result, make_problem, minimize
+from zo_gym import METHODS, ObjectiveError, Progress, Result, make_problem, minimize, single_problem
 from zo_gym.methods import build
 from zo_gym.updates import sgd
 
 X0 = np.array([1.0, -2.0, 0.5])
-BLIND = [name for name, recipe in METHODS.items() if not recipe.needs_gradient and "rnn" not in recipe.sampler]
+BLIND = [name for name, recipe in METHODS.items() if not recipe.needs_gradient and "rnn" not in recipe.update]
 """The methods that need neither a gradient nor weights."""
 
 
@@ -65,7 +65,7 @@ def test_every_method_lowers_a_quadratic_tenfold(method: str) -> None:
 def test_true_gradient_takes_it_from_the_problem_at_no_queries() -> None:
     """f = |x|^2 with eta = 1/4: |x'| = ||x| / 2 - mu / 4|, so 20 steps of 2 queries end below mu / 2.
 
-    21 gradients: one for each step, and one for the step that is drawn but does not fit the budget.
+    20 gradients, one for each step: none is asked for a step that does not fit the budget.
     """
     evaluations = 0
 
@@ -75,9 +75,9 @@ def test_true_gradient_takes_it_from_the_problem_at_no_queries() -> None:
         return 2 * x
 
     start = torch.from_numpy(X0)
-    problem = Problem("sphere", 3, lambda x: x.square().sum(1), lambda g: start, gradient=gradient)
+    problem = single_problem("sphere", 3, lambda x: x.square().sum(1), lambda g: start, gradient=gradient)
     result = minimize(problem, method="true-gradient", learning_rate=0.25, smoothing=1e-3, budget=41)
-    assert (result.nfev, result.nit, evaluations) == (41, 20, 21)
+    assert (result.nfev, result.nit, evaluations) == (41, 20, 20)
     assert np.linalg.norm(result.x) < 5e-4
 
 
@@ -545,12 +545,19 @@ def test_noise_comes_from_the_seed() -> None:
         ({"on_failure": "penalise"}, ValueError, "Unknown on_failure 'penalise'. Did you mean 'penalize'"),
         ({"budgett": 10}, TypeError, "unexpected keyword argument 'budgett'"),
         ({"budget": 2}, ValueError, r"budget must be at least 3 queries .*, got 2\. Raise budget"),
-        ({"budget": 1e4}, TypeError, "budget must be an integer number of queries, got 10000.0"),
-        ({"budget": True}, TypeError, "budget must be an integer number of queries, got True"),
+        ({"budget": 1e4}, TypeError, "budget must be an integer >= 1, got 10000.0. Pass an int"),
+        ({"budget": True}, TypeError, "budget must be an integer >= 1, got True. Pass an int"),
+        ({"budget": 10**30}, ValueError, "budget must be at most 4611686018427387904 queries, got 1000000"),
+        ({"target": "a"}, TypeError, "target must be a finite number, got 'a'. Pass a number"),
+        ({"target": np.nan}, ValueError, "target must be a finite number, got nan"),
+        ({"callback": 5}, TypeError, "callback must be a function of a Progress, got 5"),
+        ({"options": "a"}, TypeError, "options must be a dict of keywords, got 'a'"),
+        ({"reevaluate": "x"}, TypeError, "reevaluate must be a bool, got 'x'"),
+        ({"gradient_model": "gp-wid"}, ValueError, "Unknown gradient_model 'gp-wid'. Did you mean 'gp-wide'"),
         ({"smoothing": 0}, ValueError, "smoothing must be a finite number > 0, got 0"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate must be a finite number > 0, got -1.0"),
-        ({"num_directions": 0}, ValueError, "num_directions must be an integer >= 1, got 0"),
-        ({"num_directions": 1.5}, ValueError, "num_directions must be an integer >= 1, got 1.5"),
+        ({"num_directions": 0}, ValueError, "num_directions must be >= 1, got 0"),
+        ({"num_directions": 1.5}, TypeError, "num_directions must be an integer >= 1, got 1.5"),
         ({"num_directions": 4}, ValueError, "num_directions <= dim, got 4 > 3. Lower num_directions"),
         ({"noise_std": -1.0}, ValueError, "noise_std must be a finite number >= 0, got -1.0"),
         ({"update": sgd(1.0), "learning_rate": 1.0}, ValueError, "Drop learning_rate="),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
-
-from zo_gym.agents.build import AGENTS, PRESETS, build_agent, policy_kwargs
-from zo_gym.agents.networks.conv_batchnorm import ConvBatchNorm, UnitActor, UnitCritic
-from zo_gym.agents.networks.unit_policy import UnitPolicy
+from zo_gym.agents.build import AGENTS, build_agent, policy_kwargs
+from zo_gym.agents.networks.conv_batchnorm import ConvBatchNorm
+from zo_gym.agents.networks.unit_policy import UnitActor, UnitCritic, UnitPolicy
+from zo_gym.agents.presets import PRESETS
 from zo_gym.agents.sb3.vec_env import GymVecEnv
+
 from zo_gym import ZOSamplingEnv, ZOSamplingVectorEnv
 
 # dim, image shape, observation length: a vector, an image (odd sides too), and `observation="history"` (3 d + 1).
@@ -147,9 +149,7 @@ def test_the_critics_see_the_direction_and_not_the_length(network: str) -> None:
 def trained(algo: str, network: str, steps: int, batch_size: int) -> Any:
     settings: dict[str, Any] = {"problem": "quadratic", "problem_options": {"dim": 5}, "update": "adaptive"}
     env = GymVecEnv(ZOSamplingVectorEnv(num_envs=4, budget=100, **settings))
-    preset = PRESETS["default"].__class__(
-        **{**PRESETS["default"].__dict__, "network": network, "batch_size": batch_size}
-    )
+    preset = replace(PRESETS["default"], network=network, batch_size=batch_size)
     agent = build_agent(algo, env, preset, shape=None, seed=0, device="cpu", buffer_size=1000)
     agent.learning_starts = 8
     return agent.learn(4 * steps)

@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.base import BudgetError, ObjectiveError, Problem
+from zo_gym.errors import BudgetError, ObjectiveError
 from zo_gym.oracle import RETRIES, Oracle
+from zo_gym.problem import Problem, single_problem
 from zo_gym.rng import make_generator
 
 D = 2
 
 
 def problem(fun: Callable[[Tensor], Any]) -> Problem:
-    return Problem("test", D, fun, lambda g: torch.zeros(D, dtype=torch.float64))
+    return single_problem("test", D, fun, lambda g: torch.zeros(D, dtype=torch.float64))
 
 
 def first(points: Tensor) -> Tensor:
@@ -200,6 +201,13 @@ def test_noise_must_be_finite_and_not_negative(noise_std: float) -> None:
         Oracle(problem(first), noise_std=noise_std)
 
 
+def test_noise_so_large_that_values_overflow_is_an_error() -> None:
+    oracle = Oracle(problem(first), noise_std=1e308, generators=[make_generator(0)], on_failure="penalize")
+    # a draw above 1.8 deviations overflows: 1,000 of them stay below with chance .93^1000 = 1e-32
+    with pytest.raises(ObjectiveError, match=r"noise_std must keep f \+ noise finite, got 1e\+308\. Lower it"):
+        oracle(points([1.0] * 1000))
+
+
 # What f may return
 
 
@@ -241,13 +249,14 @@ def test_objective_of_the_wrong_type_or_shape_is_explained(fun: Callable[[Tensor
         Oracle(problem(fun), 2)(zeros(2, 3))
 
 
-def test_exception_in_f_is_chained() -> None:
+@pytest.mark.parametrize("kind", [ZeroDivisionError, BudgetError])  # f may spend a budget of its own
+def test_exception_in_f_is_chained(kind: type[Exception]) -> None:
     def fun(x: Tensor) -> Tensor:
-        raise ZeroDivisionError("oops")
+        raise kind("oops")
 
-    with pytest.raises(ObjectiveError, match="f of problem 'test' raised ZeroDivisionError: oops") as caught:
+    with pytest.raises(ObjectiveError, match=f"f of problem 'test' raised {kind.__name__}: oops") as caught:
         Oracle(problem(fun))(points([4.0]))
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert isinstance(caught.value.__cause__, kind)
     assert caught.value.point is not None
     assert caught.value.point.tolist() == [4, 0]
 

@@ -11,21 +11,24 @@ import torch
 from pretended_cuda import pretended_cuda
 from torch import Tensor
 
+# torch warns once in a process, at the first sparse tensor, whichever test makes it.
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse (CSR tensor support|invariant checks)")
+
 
 @pytest.fixture(autouse=True)
 def cuda() -> Iterator[None]:
-    """A pretended device; it does not matter whether there is another one."""
+    """Use a pretended device, also where there is a real one."""
     with pretended_cuda():
         yield
 
 
 def there(*shape: int) -> Tensor:
-    """Ones on the device."""
+    """Return ones on the device."""
     return torch.ones(*shape, device="cuda")
 
 
 def sparse(device: str) -> Tensor:
-    """The unit matrix of 3 in CSR."""
+    """Return the unit matrix of size 3 in CSR."""
     return torch.sparse_csr_tensor(torch.arange(4), torch.arange(3), torch.ones(3), (3, 3), device=device)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zo_gym import ESTIMATORS, METHODS, RULES, SAMPLERS, BudgetError, ObjectiveError, Oracle, Problem, minimize
+from zo_gym import ESTIMATORS, METHODS, RULES, SAMPLERS, BudgetError, ObjectiveError, Oracle, minimize, single_problem
 from zo_gym.methods import build
 from zo_gym.oracle import RETRIES
 from zo_gym.step import cost
@@ -20,7 +20,7 @@ from zo_gym.step import cost
 BLIND = sorted(
     name
     for name, recipe in METHODS.items()
-    if not recipe.needs_gradient and "rnn" not in recipe.sampler + recipe.update
+    if not recipe.needs_gradient and "rnn" not in f"{recipe.sampler} {recipe.update}"
 )
 """The methods that need nothing but values."""
 stable = settings(max_examples=40, deadline=None, derandomize=True)
@@ -49,9 +49,9 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     options: dict[str, Any] = {
         "x0": np.linspace(1.0, 2.0, dim),
         "method": draw(st.sampled_from(BLIND)),
-        "sampler": draw(st.sampled_from(sorted(SAMPLERS.keys() - {"query_rnn"}))),
+        "sampler": draw(st.sampled_from(sorted(SAMPLERS.keys() - {"query-rnn"}))),
         "estimator": estimator,
-        "update": draw(st.sampled_from(sorted(RULES.keys() - {"update_rnn"}))),
+        "update": draw(st.sampled_from(sorted(RULES.keys() - {"update-rnn"}))),
         "num_directions": draw(st.integers(1, dim if estimator == "span" else 4)),
         "learning_rate": 1e-3,
         "reevaluate": draw(st.booleans()),
@@ -128,7 +128,7 @@ def test_methods_as_registered_keep_the_budget(method: str, dim: int, reevaluate
     result = minimize(f, np.ones(dim), method=method, budget=budget, seed=0, batched=True, reevaluate=reevaluate)
     assert f.points == result.nfev == result.trace.queries[-1] <= budget
     chosen = build(method, dim)
-    assert budget - result.nfev < cost(chosen.estimator, chosen.num_directions, dim, reevaluate=reevaluate)
+    assert budget - result.nfev < cost(chosen, chosen.num_directions, dim, reevaluate=reevaluate)
 
 
 # The oracle
@@ -164,7 +164,7 @@ def test_oracle_counts_each_row_exactly(
     """Whatever is asked of whichever rows, also across refused and failed requests."""
     f = Rows(rows, period)
     start = torch.zeros(2, dtype=torch.float64)
-    oracle = Oracle(Problem("rows", 2, f, lambda g: start), rows, budget=budget, on_failure=on_failure)
+    oracle = Oracle(single_problem("rows", 2, f, lambda g: start), rows, budget=budget, on_failure=on_failure)
     for chosen, m in requests:
         index = np.array(sorted({row % rows for row in chosen}))
         x = torch.zeros(len(index), m, 2, dtype=torch.float64)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.solvers.agents import SOLVERS
-from zo_gym import ESTIMATORS, FAMILIES, GATES, METHODS, BASELINES, PROBLEMS, RULES, SAMPLERS
 from benchmarks.suites.paper import TASKS
+from zo_gym import BASELINES, ESTIMATORS, GATES, GRADIENT_MODELS, METHODS, PROBLEMS, RULES, SAMPLERS
 from zo_gym.registry import lookup, reject_unknown, suggest
 
 TABLES = {
@@ -16,8 +16,8 @@ TABLES = {
     "gate": GATES,
     "method": METHODS,
     "problem": PROBLEMS,
-    "family": FAMILIES,
-    "peer": BASELINES,
+    "gradient model": GRADIENT_MODELS,
+    "baseline": BASELINES,
     "solver": SOLVERS,
     "task": TASKS,
 }
@@ -45,7 +45,7 @@ def test_name_that_is_no_string_is_a_type_error(name: object) -> None:
 
 def test_unknown_keyword_is_rejected_with_the_nearest_one() -> None:
     reject_unknown(["adam", "sgd"], TABLE, "f()")
-    with pytest.raises(TypeError, match=r"f\(\) got an unknown keyword 'sdg'\. Did you mean 'sgd'\?"):
+    with pytest.raises(TypeError, match=r"f\(\) got an unexpected keyword argument 'sdg'\. Did you mean 'sgd'\?"):
         reject_unknown(["adam", "sdg"], TABLE, "f()")
 
 
@@ -59,5 +59,16 @@ def test_suggestion_names_one_candidate_only() -> None:
 
 
 def test_unknown_keyword_where_none_is_taken_says_so() -> None:
-    with pytest.raises(TypeError, match=r"f\(\) takes no further keyword, got 'sgd'\. Drop it\."):
+    with pytest.raises(
+        TypeError, match=r"f\(\) got an unexpected keyword argument 'sgd'\. It takes no further keyword: drop it\."
+    ):
         reject_unknown(["sgd"], (), "f()")
+
+
+def test_budget_by_the_name_that_others_give_it_is_recognised() -> None:
+    with pytest.raises(TypeError, match=r"'maxiter'\. Did you mean 'budget', the number of queries\?"):
+        reject_unknown(["maxiter"], ["budget", "maxcor"], "ZOSampling-v0")
+    with pytest.raises(TypeError, match=r"'maxiter'\. Did you mean 'budget', the number of queries\?"):
+        reject_unknown(["maxiter"], ["maxcor"], "method 'l-bfgs-b'")
+    with pytest.raises(TypeError, match=r"'maxiter'\. Did you mean 'maxcor'\?"):
+        reject_unknown(["maxiter"], ["maxcor"], "f()")

@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.base import BudgetError, Problem
+from zo_gym.base import Iterate, Method, Step
 from zo_gym.directions import unit
+from zo_gym.errors import BudgetError
 from zo_gym.estimators import ESTIMATORS
 from zo_gym.oracle import Oracle
+from zo_gym.problem import single_problem
 from zo_gym.problems import make_problem
-from zo_gym.step import Iterate, Step, ask_step, begin, cost, require_smoothing, step
+from zo_gym.samplers import gaussian
+from zo_gym.step import ask_step, cost, require_smoothing, start, step
 from zo_gym.updates import RULES
 
 B, D, Q, MU = 3, 4, 2, 0.1
@@ -37,17 +40,22 @@ class Recorder:
         return x[:, 0] + self.offset
 
     def oracle(self, rows: int = 1, budget: int | None = None) -> Oracle:
-        start = torch.zeros(D, dtype=torch.float64)
-        return Oracle(Problem("recorder", D, self, lambda g: start), rows, budget=budget)
+        x0 = torch.zeros(D, dtype=torch.float64)
+        return Oracle(single_problem("recorder", D, self, lambda g: x0), rows, budget=budget)
+
+
+def method_of(estimator: str = "forward", rule: str = "sgd", eta: float = 0.1) -> Method:
+    """A method for directions that the tests choose."""
+    return Method(gaussian(), ESTIMATORS[estimator], RULES[rule](eta), Q)
 
 
 def run(
     oracle: Oracle, x: Tensor, u: Tensor, name: str = "forward", rule: str = "sgd", eta: float = 0.1, **options: object
 ) -> tuple[Iterate, Step]:
     """f(x) and one step; the start and the step."""
-    update = RULES[rule](eta)
-    start = begin(x, oracle(x[:, None, :])[:, 0], update)
-    return start, step(oracle, start, u, ESTIMATORS[name], update, MU, **options)  # type: ignore[arg-type]
+    method = method_of(name, rule, eta)
+    state = start(method, x, oracle(x[:, None, :])[:, 0])
+    return state.iterate, step(oracle, method, state, u, MU, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "probe", "reevaluate"), CASES)
@@ -56,7 +64,7 @@ def test_step_costs_what_cost_says_and_evaluates_in_two_batches(name: str, probe
     oracle = f.oracle(B)
     direction = randn(B, D, seed=2) if probe else None
     run(oracle, randn(B, D), randn(B, Q, D, seed=1), name, probe=direction, reevaluate=reevaluate)
-    expected = cost(ESTIMATORS[name], Q, D, probe=probe, reevaluate=reevaluate)
+    expected = cost(method_of(name), Q, D, probe=probe, reevaluate=reevaluate)
     assert oracle.queries.tolist() == [1 + expected] * B
     assert [len(x) for x in f.calls] == [B, B * (expected - 1), B]
 
@@ -64,7 +72,7 @@ def test_step_costs_what_cost_says_and_evaluates_in_two_batches(name: str, probe
 @pytest.mark.parametrize(("name", "least"), [("forward", 21), ("central", 41), ("coordinate", 785), ("span", 21)])
 def test_cost_per_step_at_twenty_directions_and_mnist(name: str, least: int) -> None:
     """q + 1, 2q + 1 or d + 1 with f(x) cached; each extra adds one."""
-    extras = [cost(ESTIMATORS[name], 20, 784, probe=p, reevaluate=r) for p in (False, True) for r in (False, True)]
+    extras = [cost(method_of(name), 20, 784, probe=p, reevaluate=r) for p in (False, True) for r in (False, True)]
     assert extras == [least, least + 1, least + 1, least + 2]
 
 
@@ -81,10 +89,11 @@ def test_one_direction_is_the_transition_of_the_papers_mdp() -> None:
 
 def test_value_at_the_new_point_is_the_next_steps_cached_value() -> None:
     f = Recorder()
-    oracle, rule = f.oracle(), RULES["sgd"](0.1)
-    _, done = run(oracle, randn(1, D), randn(1, Q, D, seed=1))
+    oracle, method, x = f.oracle(), method_of(), randn(1, D)
+    state = start(method, x, oracle(x[:, None, :])[:, 0])
+    done = step(oracle, method, state, randn(1, Q, D, seed=1), MU)
     assert torch.equal(f.calls[-1], done.iterate.x)
-    step(oracle, done.iterate, randn(1, Q, D, seed=2), ESTIMATORS["forward"], rule, MU)
+    step(oracle, method, state._replace(iterate=done.iterate), randn(1, Q, D, seed=2), MU)
     asked = torch.cat(f.calls)
     assert int((asked == done.iterate.x).all(1).sum()) == 1
 
@@ -94,10 +103,12 @@ def test_reevaluation_replaces_the_cached_value() -> None:
     exact = randn(1, Q, D, seed=1)[0, :, 0]
     for reevaluate, error in ((False, 1 / MU), (True, 0.0)):
         f = Recorder()
-        oracle, rule, x = f.oracle(), RULES["sgd"](0.1), randn(1, D)
-        start = begin(x, oracle(x[:, None, :])[:, 0], rule)
+        oracle, method, x = f.oracle(), method_of(), randn(1, D)
+        state = start(method, x, oracle(x[:, None, :])[:, 0])
         f.offset = 1.0
-        done = step(oracle, start, randn(1, Q, D, seed=1), ESTIMATORS["forward"], rule, MU, reevaluate=reevaluate)
+        done = step(oracle, method, state, randn(1, Q, D, seed=1), MU, reevaluate=reevaluate)
+        change = done.reevaluation_difference
+        assert (change is None) if not reevaluate else (change is not None and change.tolist() == [1.0])
         torch.testing.assert_close(done.estimate.slopes[0], exact + error, rtol=0, atol=1e-12)
 
 
@@ -116,33 +127,34 @@ def test_probe_is_measured_but_does_not_enter_the_estimate(reevaluate: bool) -> 
 @pytest.mark.parametrize("rule", RULES)
 def test_best_is_the_least_value_at_any_iterate(rule: str) -> None:
     problem = make_problem("quadratic", dim=D)
-    oracle, update, x = Oracle(problem, B), RULES[rule](0.05), randn(B, D)
-    at = begin(x, oracle(x[:, None, :])[:, 0], update)
-    seen, least = [at.fx], at.fx
+    oracle, method, x = Oracle(problem, B), method_of(rule=rule, eta=0.05), randn(B, D)
+    state = start(method, x, oracle(x[:, None, :])[:, 0])
+    seen, least = [state.iterate.fx], state.iterate.fx
     for k in range(30):
-        at = step(oracle, at, randn(B, Q, D, seed=k), ESTIMATORS["forward"], update, MU).iterate
+        state = state._replace(iterate=step(oracle, method, state, randn(B, Q, D, seed=k), MU).iterate)
+        at = state.iterate
         seen.append(at.fx)
         least = torch.minimum(least, at.fx)
         assert torch.equal(at.best_f, least)
     assert torch.equal(at.best_f, torch.stack(seen).amin(0))
-    assert torch.equal(problem.fun(at.best_x), at.best_f)
-    assert torch.equal(problem.fun(at.x), at.fx)
+    assert torch.equal(problem.values(at.best_x), at.best_f)
+    assert torch.equal(problem.values(at.x), at.fx)
 
 
 def test_rejected_move_leaves_the_iterate_where_it_was() -> None:
     """eta = 1000 on a parabola overshoots; eta = 0.1 with the same direction does not. Rejection is a row's own."""
-    problem = Problem("parabola", D, lambda x: x.square().sum(1), lambda g: torch.zeros(D, dtype=torch.float64))
+    problem = single_problem("parabola", D, lambda x: x.square().sum(1), lambda g: torch.zeros(D, dtype=torch.float64))
     x, u = torch.ones(1, D, dtype=torch.float64), torch.eye(D, dtype=torch.float64)[None, :1]
-    start, far = run(Oracle(problem), x, u, "span", "adaptive", 1000.0)
-    assert far.kept is not None
-    assert far.kept.tolist() == [False]
-    assert torch.equal(far.iterate.x, start.x)
-    assert torch.equal(far.iterate.fx, start.fx)
+    begun, far = run(Oracle(problem), x, u, "span", "adaptive", 1000.0)
+    assert far.accepted is not None
+    assert far.accepted.tolist() == [False]
+    assert torch.equal(far.iterate.x, begun.x)
+    assert torch.equal(far.iterate.fx, begun.fx)
     _, near = run(Oracle(problem), x, u, "span", "adaptive", 0.1)
-    assert near.kept is not None
-    assert near.kept.tolist() == [True]
+    assert near.accepted is not None
+    assert near.accepted.tolist() == [True]
     assert near.iterate.fx.item() < D
-    assert run(Oracle(problem), x, u, "span", "sgd", 0.1)[1].kept is None
+    assert run(Oracle(problem), x, u, "span", "sgd", 0.1)[1].accepted is None
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -152,13 +164,12 @@ def test_a_row_does_not_depend_on_its_companions(name: str, rule: str) -> None:
     problem, x = make_problem("rosenbrock", dim=D), randn(B, D)
 
     def path(rows: slice) -> Tensor:
-        update = RULES[rule](1e-3)
-        start = x[rows]
-        oracle = Oracle(problem, len(start))
-        at = begin(start, oracle(start[:, None, :])[:, 0], update)
+        method = method_of(name, rule, 1e-3)
+        oracle = Oracle(problem, len(x[rows]))
+        state = start(method, x[rows], oracle(x[rows][:, None, :])[:, 0])
         for k in range(5):
-            at = step(oracle, at, randn(B, Q, D, seed=k)[rows], ESTIMATORS[name], update, MU).iterate
-        return at.x
+            state = state._replace(iterate=step(oracle, method, state, randn(B, Q, D, seed=k)[rows], MU).iterate)
+        return state.iterate.x
 
     together = path(slice(None))
     for row in range(B):
@@ -167,10 +178,10 @@ def test_a_row_does_not_depend_on_its_companions(name: str, rule: str) -> None:
 
 def test_step_of_some_rows_charges_those_rows() -> None:
     f = Recorder()
-    oracle, rule, x = f.oracle(B), RULES["sgd"](0.1), randn(2, D)
+    oracle, method, x = f.oracle(B), method_of(), randn(2, D)
     rows = np.array([0, 2])
-    start = begin(x, oracle(x[:, None, :], rows)[:, 0], rule)
-    step(oracle, start, randn(2, Q, D, seed=1), ESTIMATORS["forward"], rule, MU, rows=rows)
+    state = start(method, x, oracle(x[:, None, :], rows)[:, 0])
+    step(oracle, method, state, randn(2, Q, D, seed=1), MU, rows=rows)
     assert oracle.queries.tolist() == [Q + 2, 0, Q + 2]
 
 
@@ -184,16 +195,16 @@ def test_step_without_enough_budget_does_not_move() -> None:
 
 def test_conversation_and_step_agree() -> None:
     f = Recorder()
-    oracle, rule, x, u = f.oracle(), RULES["adam"](0.1), randn(1, D), randn(1, Q, D, seed=1)
-    start = begin(x, x[:, 0], rule)
-    questions = ask_step(start, u, ESTIMATORS["forward"], rule, MU)
+    oracle, method, x, u = f.oracle(), method_of(rule="adam"), randn(1, D), randn(1, Q, D, seed=1)
+    state = start(method, x, x[:, 0])
+    questions = ask_step(method, state, u, MU)
     probed = next(questions)
     torch.testing.assert_close(probed, x[:, None, :] + MU * u)
     moved = questions.send(probed[..., 0])
     assert moved.shape == (1, 1, D)
     with pytest.raises(StopIteration) as finished:
         questions.send(moved[..., 0])
-    expected = step(oracle, start, u, ESTIMATORS["forward"], rule, MU)
+    expected = step(oracle, method, state, u, MU)
     assert torch.equal(finished.value.value.iterate.x, expected.iterate.x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import pickle
 from functools import cache
@@ -11,7 +12,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers.vector import FlattenObservation, NormalizeObservation
+from zo_gym.agents.sb3.vec_env import GymVecEnv
 
 from zo_gym import (
     GATES,
@@ -24,6 +27,7 @@ from zo_gym import (
     ZOSamplingVectorEnv,
     make_problem,
 )
+from zo_gym.envs.vector_env import AUTORESET
 from zo_gym.registry import is_learned
 
 LIBSVM = ("heart_scale", "german.numer_scale", "a9a")
@@ -44,7 +48,7 @@ def options_for(problem: str, dim: int | None = None, **options: Any) -> dict[st
 
 
 def actions_for(env: ZOSamplingVectorEnv, steps: int, seed: int = 0) -> np.ndarray:
-    shape = (steps, env.num_envs, env.mdp.problem.dim)
+    shape = (steps, env.num_envs, env.config.problem.dim)
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
@@ -189,7 +193,9 @@ def squares(points: np.ndarray) -> np.ndarray:
 
 
 def test_rows_of_float32_are_the_scalar_env_with_guided_directions() -> None:
-    options = options_for("quadratic", gate="paper", gate_threshold=2.0, sampler="guided", smoothing=0.05, budget=300)
+    options = options_for(
+        "quadratic", gate="paper", gate_threshold=2.0, sampler="guided-es", smoothing=0.05, budget=300
+    )
     options |= {"problem": squares, "x0": np.linspace(-1, 1, 33).astype(np.float32), "batched": True}
     compare(options, ROWS, 40)
 
@@ -229,8 +235,8 @@ def test_row_does_not_depend_on_its_neighbours() -> None:
 # Like gymnasium's SyncVectorEnv
 
 
-def sync_of(rows: int, options: dict[str, Any]) -> SyncVectorEnv:
-    return SyncVectorEnv([lambda: gym.make("ZOSampling-v0", **options)] * rows, autoreset_mode=AutoresetMode.SAME_STEP)
+def sync_of(rows: int, options: dict[str, Any], mode: AutoresetMode = AutoresetMode.SAME_STEP) -> SyncVectorEnv:
+    return SyncVectorEnv([lambda: gym.make("ZOSampling-v0", **options)] * rows, autoreset_mode=mode)
 
 
 def assert_like_sync(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -254,28 +260,102 @@ def assert_like_sync(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
             np.testing.assert_array_equal(ours[name][mask], values[mask])
 
 
-@pytest.mark.parametrize("gate", GATES)
-def test_same_as_sync_vector_env_in_every_output(gate: str) -> None:
-    options = options_for("quadratic", gate=gate, diagnostics=True, target=25.0, observation="history")
-    rows = 4
-    vector, sync = gym.make_vec("ZOSampling-v0", num_envs=rows, **options), sync_of(rows, options)
-    assert vector.metadata["autoreset_mode"] is sync.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+def assert_same_as_sync(ours: VectorEnv[Any, Any, Any], theirs: SyncVectorEnv, steps: int = 40) -> tuple[int, int]:
+    """Step both with the same actions; return how many episodes were truncated and how many terminated."""
+    assert ours.metadata["autoreset_mode"] is theirs.metadata["autoreset_mode"]
     for name in ("observation_space", "action_space", "single_observation_space", "single_action_space", "num_envs"):
-        assert getattr(vector, name) == getattr(sync, name)
-    ours, theirs = vector.reset(seed=7), sync.reset(seed=7)
-    np.testing.assert_array_equal(ours[0], theirs[0])
-    assert_like_sync(ours[1], theirs[1])
-    ends = 0
-    for actions in actions_for(vector.unwrapped, 40):  # type: ignore[arg-type]
-        *ours, our_infos = vector.step(actions)
-        *theirs, their_infos = sync.step(actions)
-        for own, other in zip(ours, theirs, strict=True):
+        assert getattr(ours, name) == getattr(theirs, name)
+    mine, others = ours.reset(seed=7), theirs.reset(seed=7)
+    np.testing.assert_array_equal(mine[0], others[0])
+    assert_like_sync(mine[1], others[1])
+    cut = reached = 0
+    for actions in actions_for(ours.unwrapped, steps):  # type: ignore[arg-type]
+        *mine, my_infos = ours.step(actions)
+        *others, their_infos = theirs.step(actions)
+        for own, other in zip(mine, others, strict=True):
             assert own.dtype == other.dtype
             np.testing.assert_array_equal(own, other)
-        assert_like_sync(our_infos, their_infos)
-        ends += int((ours[2] | ours[3]).sum())
-    assert ends > rows
-    sync.close()
+        assert_like_sync(my_infos, their_infos)
+        reached, cut = reached + int(mine[2].sum()), cut + int(mine[3].sum())
+    theirs.close()
+    return cut, reached
+
+
+@pytest.mark.parametrize("mode", AUTORESET)
+@pytest.mark.parametrize("gate", GATES)
+def test_same_as_sync_vector_env_in_every_output(gate: str, mode: str) -> None:
+    options = options_for("quadratic", gate=gate, diagnostics=True, target=25.0, observation="history")
+    vector = gym.make_vec("ZOSampling-v0", num_envs=4, autoreset_mode=mode, **options)
+    cut, reached = assert_same_as_sync(vector, sync_of(4, options, AUTORESET[mode]))
+    assert cut + reached > 4
+
+
+@pytest.mark.parametrize("mode", AUTORESET)
+@pytest.mark.parametrize("limit", [1, 5])
+def test_max_episode_steps_truncates_as_in_gym_make(limit: int, mode: str) -> None:
+    options = options_for("quadratic", update="adaptive", target=40.0) | {"max_episode_steps": limit}
+    vector = gym.make_vec("ZOSampling-v0", num_envs=4, autoreset_mode=mode, **options)
+    cut, reached = assert_same_as_sync(vector, sync_of(4, options, AUTORESET[mode]))
+    assert cut > 4
+    assert limit == 1 or reached > 0
+
+
+@pytest.mark.parametrize("limit", [None, -1])
+def test_without_max_episode_steps_the_budget_alone_ends_episodes(limit: int | None) -> None:
+    env = gym.make_vec("ZOSampling-v0", num_envs=2, budget=21, max_episode_steps=limit)
+    env.reset(seed=0)
+    assert [bool(env.step(actions)[3].any()) for actions in np.ones((10, 2, 30))] == [False] * 9 + [True]
+
+
+# Resets in the next step
+
+
+def test_a_row_that_ended_waits_for_the_next_step_and_ignores_its_action() -> None:
+    env = ZOSamplingVectorEnv("quadratic", num_envs=2, budget=3, autoreset_mode="next-step")
+    twin = ZOSamplingEnv("quadratic", budget=3)
+    env.reset(seed=0), twin.reset(seed=0)
+    first, second = actions_for(env, 2)
+    observation, _, _, truncated, infos = env.step(first)
+    assert truncated.all()
+    np.testing.assert_array_equal(observation[0], twin.step(first[0])[0])  # the last of the old episode
+    assert "final_obs" not in infos
+    x = env.x
+    observation, rewards, terminated, truncated, infos = env.step(second)
+    assert not (terminated | truncated).any()
+    np.testing.assert_array_equal(rewards, 0.0)
+    np.testing.assert_array_equal(observation[0], twin.reset()[0])
+    np.testing.assert_array_equal(infos["queries"], 1)
+    assert "delta" not in infos
+    assert not torch.equal(env.x, x)
+    np.testing.assert_array_equal(env.x.float(), observation)
+    assert env.oracle.total == 2 * (3 + 1)
+
+
+@pytest.mark.parametrize("given", ["next-step", AutoresetMode.NEXT_STEP])
+def test_the_mode_is_each_environments_own(given: Any) -> None:
+    late, early = (gym.make_vec("ZOSampling-v0", num_envs=2, autoreset_mode=mode) for mode in (given, "same-step"))
+    assert late.metadata["autoreset_mode"] is late.unwrapped.autoreset_mode is AutoresetMode.NEXT_STEP  # type: ignore[attr-defined]
+    assert early.metadata["autoreset_mode"] is early.unwrapped.autoreset_mode is AutoresetMode.SAME_STEP  # type: ignore[attr-defined]
+    assert ZOSamplingVectorEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+
+
+def test_gymnasiums_wrappers_of_observations_take_next_step_resets() -> None:
+    options = options_for("quadratic", observation="history", autoreset_mode="next-step")
+    env = NormalizeObservation(FlattenObservation(gym.make_vec("ZOSampling-v0", num_envs=6, **options)))
+    seen = [env.reset(seed=0)[0]]
+    seen += [env.step(actions)[0] for actions in actions_for(env.unwrapped, 60)]  # type: ignore[arg-type]
+    last = np.stack(seen[30:])
+    # the running mean and deviation settle: 180 rows of 31 numbers each are near 0 and 1, and none is far out
+    assert abs(last.mean()) < 0.5
+    assert 0.3 < last.std() < 2.0
+    with pytest.raises(ValueError, match=r"got AutoresetMode\.SAME_STEP"):
+        NormalizeObservation(gym.make_vec("ZOSampling-v0", num_envs=2))
+
+
+def test_the_adapter_for_stable_baselines3_refuses_next_step_resets() -> None:
+    with pytest.raises(ValueError, match=r"SAME_STEP\), got AutoresetMode\.NEXT_STEP"):
+        GymVecEnv(gym.make_vec("ZOSampling-v0", num_envs=2, autoreset_mode="next-step"))
+    assert GymVecEnv(gym.make_vec("ZOSampling-v0", num_envs=2, autoreset_mode="same-step")).num_envs == 2
 
 
 # What gym.make_vec gives
@@ -399,7 +479,7 @@ def plain(step: tuple[Any, ...]) -> list[Any]:
 @pytest.mark.parametrize("update", ["sgd", "momentum", "adaptive"])
 @pytest.mark.parametrize("noise_std", [0.0, 0.1])
 def test_restored_env_goes_on_bit_for_bit(gate: str, update: str, noise_std: float) -> None:
-    options = options_for("quadratic", gate=gate, update=update, observation="history", sampler="guided")
+    options = options_for("quadratic", gate=gate, update=update, observation="history", sampler="guided-es")
     options["noise_std"] = noise_std
     env = ZOSamplingVectorEnv(num_envs=4, **options)
     env.reset(seed=2)
@@ -413,6 +493,19 @@ def test_restored_env_goes_on_bit_for_bit(gate: str, update: str, noise_std: flo
         other.load_state_dict(state)
         np.testing.assert_equal([plain(other.step(actions)) for actions in after], expected)  # exact
     assert fresh.np_random_seed == (2, 3, 4, 5)
+
+
+def test_restored_env_keeps_step_counts_and_rows_that_wait() -> None:
+    options = options_for("quadratic", update="adaptive", target=30.0, max_episode_steps=7, autoreset_mode="next-step")
+    env, fresh = (ZOSamplingVectorEnv(num_envs=5, **options) for _ in range(2))
+    env.reset(seed=2)
+    waiting = 0
+    for actions, after in actions_for(env, 60).reshape(30, 2, 5, -1):
+        env.step(actions)
+        fresh.load_state_dict(pickle.loads(pickle.dumps(env.state_dict())))
+        waiting += sum(env.state_dict()["waiting"])
+        np.testing.assert_equal(env.step(after), fresh.step(after))
+    assert waiting > 5
 
 
 def test_state_is_a_copy() -> None:
@@ -440,12 +533,14 @@ def test_state_of_another_env_is_rejected_and_changes_nothing(others: dict[str, 
 
 
 def test_pickled_copy_plays_the_same() -> None:
-    env = ZOSamplingVectorEnv("quadratic", num_envs=3, learning_rate=0.01, gate="paper", **BASE)
-    copy = pickle.loads(pickle.dumps(env))
-    assert (copy.num_envs, copy.mdp.settings) == (3, env.mdp.settings)
-    np.testing.assert_equal(env.reset(seed=1), copy.reset(seed=1))
-    for actions in actions_for(env, 5):
-        np.testing.assert_equal(env.step(actions), copy.step(actions))
+    own = {"gate": "paper", "autoreset_mode": "next-step", "max_episode_steps": 4}
+    env = ZOSamplingVectorEnv("quadratic", num_envs=3, learning_rate=0.01, **own, **BASE)
+    for twin in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+        assert (twin.num_envs, twin.config.settings) == (3, env.config.settings)
+        assert twin.autoreset_mode is env.autoreset_mode is AutoresetMode.NEXT_STEP
+        np.testing.assert_equal(env.reset(seed=1), twin.reset(seed=1))
+        for actions in actions_for(env, 5):
+            np.testing.assert_equal(env.step(actions), twin.step(actions))
 
 
 def test_rule_of_ones_own_is_used_by_every_row() -> None:

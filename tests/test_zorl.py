@@ -11,11 +11,12 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-
-from zo_gym.agents.build import AGENTS, PRESETS, build_agent
-from zo_gym.agents.sb3.vec_env import GymVecEnv
 from zo_gym.agents.algorithms.zorl import DirectionNoise
-from zo_gym import Problem, ZOSamplingVectorEnv
+from zo_gym.agents.build import AGENTS, build_agent
+from zo_gym.agents.presets import PRESETS
+from zo_gym.agents.sb3.vec_env import GymVecEnv
+
+from zo_gym import Problem, ZOSamplingVectorEnv, single_problem
 from zo_gym.gate import perfect_rho
 
 D, Q, MU, ETA = 3, 20, 0.01, 0.05
@@ -38,9 +39,9 @@ class Calls:
             self.values.append(values.numpy().copy())
             return values
 
-        return Problem(
-            name="recorded",
-            dim=dim,
+        return single_problem(
+            "recorded",
+            dim,
             fun=fun,
             initial=lambda generator: torch.randn(dim, generator=generator, dtype=torch.float64),
             gradient=lambda x: 2.0 * weights * (x - 1.0),
@@ -229,7 +230,7 @@ def scripted(gate: str, threshold: float, actions: list[str], **settings: Any) -
     assert problem.gradient is not None
     for action in actions:
         x = calls.points[-1][-1:]
-        g = problem.gradient(torch.from_numpy(x)).numpy()[0]
+        g = problem.gradients(torch.from_numpy(x)).numpy()[0]
         # Slightly off the tangent plane, so that the probe's slope is not 0 but its cosine is.
         across = np.cross(g, [1.0, 0.0, 0.0]) + 0.02 * g
         *_, info = env.step((g if action == "g" else across)[None].astype(np.float32))

@@ -8,7 +8,7 @@ from pathlib import Path
 import gymnasium
 
 if not (Path(__file__).parent / "agents").is_dir():
-    # A checkout keeps the folder `agents` beside this package; the wheel holds it inside. It is `zo_gym.agents` in both.
+    # A checkout keeps the folder `agents` beside this package, the wheel inside it. Both import it as `zo_gym.agents`.
     __path__.append(str(Path(__file__).resolve().parents[1]))
 
 from zo_gym.base import Estimate, Estimator, Gate, GradientModel, Method, Sampler, UpdateRule

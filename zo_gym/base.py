@@ -1,13 +1,14 @@
 """The shapes that modules share. Read this file first.
 
 A zeroth-order method is a **sampler** (which directions to probe), an **estimator** (which points to query and how to
-turn their values into a gradient estimate), optionally a **gradient model** (what remembered slopes say of grad f) and
-an **update rule** (how to move, and whether to keep the move). `zo_gym.step.ask_step` puts the four together: probe,
-estimate, correct, move. `zo_gym.run` repeats it over a counted oracle; the environments, `minimize` and the ask-and-tell
-`Optimizer` are shells around these two.
+turn their values into a gradient estimate), optionally a **gradient model** (a prediction of grad f from the slopes of
+earlier steps) and an **update rule** (how to move, and whether to keep the move). `zo_gym.step.ask_step` puts the four
+together: probe, estimate, correct, move. `zo_gym.run` repeats it over a counted oracle; the environments, `minimize`
+and the ask-and-tell `Optimizer` are shells around these two.
 
 Shape letters used everywhere: ``B`` rows (independent runs advanced as one batch; a single run is B = 1), ``d``
-dimension, ``q`` directions per step, ``m`` points queried per row, ``r`` remembered slopes. Values are always minimised.
+dimension, ``q`` directions per step, ``m`` points queried per row, ``r`` remembered slopes. Values are always
+minimised.
 
 Symbols follow Anonymous (2022), "Learning Sampling Policy for Faster Derivative Free Optimization" ("the paper"):
 x the iterate, u a direction, mu the smoothing, eta the learning rate, g a gradient estimate. A *slope* is a signed
@@ -31,7 +32,7 @@ State = Any
 
 
 class Estimate(NamedTuple):
-    """What one step's queries, and a gradient model where there is one, say of the gradient at x."""
+    """The gradient at x as estimated from one step's queries, and by a gradient model where there is one."""
 
     gradient: Tensor
     """g, (B, d)."""
@@ -133,7 +134,8 @@ class GradientModel(NamedTuple):
     num_probes: Callable[[State], Tensor] | None = None
     """state -> how many of its first directions each row probes next, int64 (B,), from 0 to q. None: all q."""
     gradient_at: Callable[[State, Tensor], Tensor] | None = None
-    """(state after `correct`, points (B, d)) -> predicted grad f there, (B, d). Costs no queries. None: no prediction."""
+    """(state after `correct`, points (B, d)) -> predicted grad f there, (B, d). Costs no queries. None where the model
+    predicts nothing away from x."""
     composite_term: Callable[[State], RowTerm] | None = None
     """state after `correct` -> a term of f that the model estimates from earlier steps; it is used where the problem
     declares none. None where no term is estimated."""
@@ -165,7 +167,7 @@ class UpdateRule(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """Decides when to trust the policy's direction (Algorithm 2, lines 3, 8 and 10-14): a pure state machine over rows."""
+    """Decides when to follow the policy's direction (Algorithm 2, lines 3, 8 and 10-14): a pure state machine."""
 
     init: Callable[[int, torch.device], State]
     """(B, device) -> state."""
@@ -199,6 +201,4 @@ class Method:
     def __post_init__(self) -> None:
         """Refuse a method that has no directions."""
         if self.sampler is None and self.model is None:
-            raise ValueError(
-                "sampler must be a Sampler where there is no gradient model, got None. Pass one of the two."
-            )
+            raise ValueError("sampler must be a Sampler where there is no gradient model, got None. Pass one of them.")

@@ -10,37 +10,31 @@ import numpy as np
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
-    """`value` as an int, if it is an integer (not a bool) >= `least`."""
+    """Return the value as an int.
+
+    Raises:
+        TypeError: It is not an integer, or a bool.
+        ValueError: It is less than `least`.
+    """
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool):
+    if number is None or isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer >= {least}, got {value!r}. Pass an int.")
     if number < least:
         raise ValueError(f"{name} must be >= {least}, got {number}.")
     return number
 
 
-def check_at_least(name: str, value: Any, least: float) -> float:
-    """`value` as a float, if it is finite and >= `least`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a number >= {least:g}, got {value!r}.") from error
-    if not (math.isfinite(number) and number >= least):
-        raise ValueError(f"{name} must be finite and >= {least:g}, got {number:g}.")
-    return number
-
-
 def check_number(name: str, value: Any, expected: str = "a finite number") -> float:
-    """`value` as a float, if it is a real number (not a bool) and finite.
+    """Return the value as a float.
 
     Raises:
-        TypeError: It is not a number.
+        TypeError: It is not a real number, or a bool.
         ValueError: It is NaN or infinite.
     """
-    number: Any = value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
+    number: Any = value.item() if getattr(value, "shape", None) in ((), (1,)) else value  # numpy's and torch's scalars
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise TypeError(f"{name} must be {expected}, got {value!r}. Pass a number.")
     if not math.isfinite(number):
@@ -48,8 +42,26 @@ def check_number(name: str, value: Any, expected: str = "a finite number") -> fl
     return float(number)
 
 
+def check_at_least(name: str, value: Any, least: float) -> float:
+    """Return the value as a float.
+
+    Raises:
+        TypeError: It is not a real number.
+        ValueError: It is NaN, infinite or less than `least`.
+    """
+    number = check_number(name, value, f"finite and >= {least:g}")
+    if number < least:
+        raise ValueError(f"{name} must be finite and >= {least:g}, got {number:g}.")
+    return number
+
+
 def check_positive(name: str, value: Any) -> float:
-    """`value` as a float, if it is a finite number > 0."""
+    """Return the value as a float.
+
+    Raises:
+        TypeError: It is not a real number.
+        ValueError: It is NaN, infinite or not positive.
+    """
     number = check_number(name, value, "a finite number > 0")
     if number <= 0:
         raise ValueError(f"{name} must be a finite number > 0, got {value}.")
@@ -57,7 +69,11 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """`value`, if it is True or False."""
+    """Return the value as a bool.
+
+    Raises:
+        TypeError: It is neither True nor False.
+    """
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a bool, got {value!r}. Pass True or False.")
     return bool(value)

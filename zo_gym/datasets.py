@@ -1,4 +1,4 @@
-"""Where data files live: `$ZO_GYM_DATA` first, then the cache, then the official URL; always checked by sha256.
+"""Data files, taken from `$ZO_GYM_DATA`, else from the cache, else from the official URL, and checked by sha256.
 
 A new file is one line in `FILES`. Scikit-learn's bundled sets need no file and work offline.
 """
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file as its publisher serves it.
+    """Describes one file as its publisher serves it.
 
     Attributes:
         url: Official address.
         sha256: Checksum in hex; a file that differs is refused.
         folder: Subfolder of `$ZO_GYM_DATA` and of the cache.
-        num_features: d of a LIBSVM file, which cannot be read off it (a9a.t lacks the last feature); None for others.
+        num_features: d of a LIBSVM file, which does not contain it (a9a.t lacks the last feature); None for others.
     """
 
     url: str
@@ -51,7 +51,7 @@ MNIST = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-"""Split -> the files that hold its images and its labels."""
+"""Split -> the files with its images and its labels."""
 
 FILES: dict[str, DataFile] = {
     name: _libsvm(name, sha256, num_features)
@@ -73,18 +73,19 @@ FILES: dict[str, DataFile] = {
 
 
 def locate(name: str) -> Path:
-    """The path of a checked copy of a file in `FILES`, downloaded if need be.
+    """Return the path of a checked copy of a file in `FILES`; download it if need be.
 
-    Looks for `$ZO_GYM_DATA/<folder>/<name>`, then `$ZO_GYM_DATA/<name>`, then in the cache folder (`$ZO_GYM_CACHE`, or
-    the user's cache), then downloads into the cache; the download is atomic.
+    The search goes to `$ZO_GYM_DATA/<folder>/<name>`, then `$ZO_GYM_DATA/<name>`, then the cache folder
+    (`$ZO_GYM_CACHE`, or the user's cache), then the official URL, from where the file is downloaded into the cache,
+    atomically.
 
     Args:
         name: A key of `FILES`.
 
     Raises:
-        ValueError: Unknown name, or the file's checksum is wrong.
+        ValueError: The name is unknown, or the file's checksum is wrong.
         NotADirectoryError: `$ZO_GYM_DATA` is set and is not a folder.
-        FileNotFoundError: In neither folder, and the download failed.
+        FileNotFoundError: The file is in none of the folders, and the download failed.
     """
     import pooch
 
@@ -99,7 +100,7 @@ def locate(name: str) -> Path:
     looked = ", ".join(str(path) for path in (*places, cache / name))
     try:
         return Path(pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=name, path=cache))
-    except ValueError as error:  # pooch's word for a wrong checksum; it has kept nothing
+    except ValueError as error:  # so pooch reports a wrong checksum; it has kept nothing
         raise ValueError(
             f"The copy of {name} that {file.url} serves is corrupt or has changed: {error} Try again later, or put a "
             "good copy in a folder and set ZO_GYM_DATA to that folder."
@@ -112,14 +113,14 @@ def locate(name: str) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """The subfolder `name` of the cache: of `$ZO_GYM_CACHE`, or of the user's cache. It need not exist."""
+    """Return the subfolder `name` of `$ZO_GYM_CACHE`, or of the user's cache. It need not exist."""
     import pooch
 
     return Path(os.environ.get("ZO_GYM_CACHE") or pooch.os_cache("zo-gym")).expanduser() / name
 
 
 def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
-    """A LIBSVM binary classification set.
+    """Load a LIBSVM binary classification set (Chang and Lin, 2011, "LIBSVM", ACM TIST 2).
 
     Args:
         name: "heart_scale", "german.numer_scale", "a9a" or "a9a.t".
@@ -128,7 +129,7 @@ def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
         Features (n, d), float64 CSR, and labels (n,), float64 in {-1, +1}.
 
     Raises:
-        ValueError, NotADirectoryError, FileNotFoundError: As `locate`.
+        ValueError, NotADirectoryError, FileNotFoundError: The file cannot be had; see `locate`.
     """
     from sklearn.datasets import load_svmlight_file
 
@@ -140,7 +141,7 @@ def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
 
 
 def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
-    """Scikit-learn's bundled Wisconsin breast cancer set, standardised; needs no download.
+    """Load scikit-learn's bundled Wisconsin breast cancer set, standardised; it needs no download.
 
     Returns:
         Features (569, 30), float64, each column of mean 0 and (population) standard deviation 1, and labels (569,),
@@ -154,26 +155,28 @@ def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The MNIST handwritten digits (LeCun & Cortes).
+    """Load the MNIST handwritten digits.
 
     Args:
         split: "train" (n = 60,000) or "test" (n = 10,000).
 
     Returns:
-        Images (n, 28, 28), uint8, ink is 255, and labels (n,), int64 in 0 to 9.
+        Images (n, 28, 28), uint8 with 255 for ink, and labels (n,), int64 from 0 to 9.
 
     Raises:
-        ValueError, NotADirectoryError, FileNotFoundError: As `locate`.
+        ValueError, NotADirectoryError, FileNotFoundError: The file cannot be had; see `locate`.
+
+    Reference: LeCun, Bottou, Bengio and Haffner (1998), "Gradient-based learning applied to document recognition".
     """
     images, labels = (_read_idx(locate(name)) for name in lookup(MNIST, split, "MNIST split"))
     return images, labels.astype(np.int64)
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Scikit-learn's bundled 8 x 8 handwritten digits (the test part of UCI's set); needs no download.
+    """Load scikit-learn's bundled 8 x 8 handwritten digits (the test part of UCI's set); they need no download.
 
     Returns:
-        Images (1797, 8, 8), float64, multiples of 1/16 in [0, 1], ink is 1, and labels (1797,), int64 in 0 to 9.
+        Images (1797, 8, 8), float64, multiples of 1/16 in [0, 1] with 1 for ink, and labels (1797,), int64 from 0 to 9.
     """
     from sklearn import datasets
 
@@ -182,7 +185,9 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """The array of bytes in a gzipped IDX file: 0, 0, 8 (unsigned byte), rank, the sizes (big-endian int32), the bytes.
+    """Read the array in a gzipped IDX file of bytes.
+
+    The file holds 0, 0, 8 (for unsigned bytes), the rank, the sizes (big-endian int32) and the bytes.
 
     Raises:
         ValueError: It is not such a file.
@@ -206,7 +211,7 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 def _data_places(name: str, folder: str) -> tuple[Path, ...]:
-    """The two paths under `$ZO_GYM_DATA`, or none if it is unset."""
+    """Return the two paths under `$ZO_GYM_DATA`, or none if it is unset."""
     value = os.environ.get("ZO_GYM_DATA")
     if not value:
         return ()
@@ -220,6 +225,7 @@ def _data_places(name: str, folder: str) -> tuple[Path, ...]:
 
 
 def _check(path: Path, sha256: str, file: DataFile) -> None:
+    """Raise ValueError unless this checksum of the file at `path` is the published one."""
     if sha256 != file.sha256:
         raise ValueError(
             f"Data file {path} is corrupt or another version: its sha256 must be {file.sha256}, got {sha256}. "

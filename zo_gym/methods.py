@@ -35,8 +35,8 @@ class Recipe:
     """The parts of a named method, by name.
 
     Attributes:
-        sampler: A key of `SAMPLERS`; None: the gradient model's own probes. With `needs_gradient` it is "true-gradient",
-            which is no key.
+        sampler: A key of `SAMPLERS`; None: the gradient model's own probes. With `needs_gradient` it is
+            "true-gradient", which is no key.
         estimator: A key of `ESTIMATORS`.
         update: A key of `RULES`.
         num_directions: q; at most d where the estimator is "span".
@@ -90,7 +90,7 @@ GROUP = "zo_gym.methods"
 """The group of entry points by which other packages add methods."""
 
 AGENT_METHODS = {
-    "zo-rl": "zo_gym.agents.policies.method:zo_rl",
+    "zo-rl": "zo_gym.agents.policies.zo_rl:zo_rl",
     "pretrained": "zo_gym.agents.policies.pretrained:method",
 }
 """Methods that follow a trained policy: name -> where its factory is. They need the extra "agents"."""
@@ -176,9 +176,9 @@ class Parts:
         gradient_model: Instead of the method's: a name or a `GradientModel`. It also chooses the directions, unless
             `sampler` is given.
         update: Instead of the method's: a name or an `UpdateRule`.
-        weights: A trained optimizer or its file, for "zo-lstm" and other uses of "query-rnn" and "update-rnn", which need
-            it; for "zo-rl" and "pretrained" the folder of a policy.
-        gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method looks at it. Its
+        weights: A trained optimizer or its file, for "zo-lstm" and other uses of "query-rnn" and "update-rnn", which
+            need it; for "zo-rl" and "pretrained" the folder of a policy.
+        gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method uses it. Its
             evaluations are not queries.
         context: What the problem tells a policy besides x, one line a row of the run, (B, k); for added methods.
         composite: The composite term where the run takes it exactly, rows numbered from 0; for added methods whose

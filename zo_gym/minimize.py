@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.baselines import BASELINES, run_baseline
-from zo_gym.checks import check_flag, check_integer, check_number
+from zo_gym.checks import check_flag, check_number
 from zo_gym.errors import BudgetError
 from zo_gym.methods import DEFAULT_METHOD, build, require_method
 from zo_gym.oracle import OnFailure, Oracle
@@ -51,14 +51,14 @@ def minimize(
 ) -> Result:
     """Minimise f from values alone.
 
-    A baseline (see `zo_gym.baselines`) has no iterates that all baselines define alike, so whatever is said of steps and
-    iterates means, for a baseline, batches and points: `x` is the best point evaluated, `trace` has one entry per batch.
+    Baselines (see `zo_gym.baselines`) do not define iterates alike, so whatever is said of steps and iterates
+    means, for a baseline, batches and points: `x` is the best point evaluated, `trace` has one entry per batch.
 
     Args:
-        fun: f(x), x (d,) -> a number; or with `batched` f(X), X (m, d) -> (m,); or a `Problem` of size 1; or the name of
-            one, e.g. "rosenbrock", or "mnist_attack[3]" for one instance of several. f receives numpy arrays, or tensors
-            where x0 is a tensor. On CUDA, torch rounds convolutions of float32 to TF32 by default, which drowns small
-            differences: set torch.backends.cudnn.conv.fp32_precision = "ieee".
+        fun: f(x), x (d,) -> a number; or with `batched` f(X), X (m, d) -> (m,); or a `Problem` of size 1; or the name
+            of one, e.g. "rosenbrock", or "mnist_attack[3]" for one instance of several. f receives numpy arrays, or
+            tensors where x0 is a tensor. On CUDA, torch rounds convolutions of float32 to TF32 by default, which
+            drowns small differences: set torch.backends.cudnn.conv.fp32_precision = "ieee".
         x0: Start (d,); a problem has its own where this is None.
         method: A key of `zo_gym.METHODS` or `zo_gym.BASELINES`. The default models the gradient from remembered slopes
             and steps within a trust region; it needs no tuning. "true-gradient" needs a problem with a gradient, whose
@@ -104,12 +104,14 @@ def minimize(
     problem = as_single_problem(fun, x0=x0, batched=batched, errors=errors, executor=executor)
     require_method(method, BASELINES)
     target = None if target is None else check_number("target", target)
+    if not isinstance(options, (Mapping, type(None))):
+        raise TypeError(f"options must be a dict of keywords, got {options!r:.80}.")
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback must be a function of a Progress, got {callback!r:.80}. Pass a function, or None.")
-    start_seed, noise_seed, direction_seed = (int(s) for s in seed_sequence(seed).generate_state(3))
+    start_seed, noise_seed, direction_seed = seed_sequence(seed).generate_state(3).tolist()
     oracle = Oracle(
         problem,
-        budget=check_integer("budget", budget, 1),
+        budget=budget,
         noise_std=noise_std,
         generators=[make_generator(noise_seed, problem.device)],
         on_failure=on_failure,

@@ -91,7 +91,12 @@ class Optimizer:
     @property
     def nit(self) -> int:
         """Return the number of finished steps."""
-        return max(0, len(self._history) - 1)
+        return max(0, self._history.nit)
+
+    @property
+    def started(self) -> bool:
+        """Return whether f(x0) has been told."""
+        return self._iterate is not None
 
     @property
     def best_x(self) -> Any:

@@ -1,4 +1,4 @@
-"""The only door to f: batched, counted, budgeted, noisy on request, and strict about what comes back."""
+"""The oracle, through which alone f is evaluated: in batches, counted, within a budget, checked, noisy on request."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from zo_gym.rng import normal
 
 OnFailure = Literal["raise", "penalize", "retry"]
 RETRIES = 3
+"""How many more times on_failure="retry" queries a point, in queries."""
 
 
 def worst_case(queries: int | np.ndarray, on_failure: OnFailure) -> int | np.ndarray:
-    """What `queries` evaluations cost at most, retries counted."""
+    """Return how many queries so many evaluations cost at most, retries counted."""
     return queries * (1 + RETRIES) if on_failure == "retry" else queries
 
 
 class Oracle:
-    """f(X) for B independent runs, counting every evaluation of every run.
+    """Evaluates f(X) for B independent runs and counts every evaluation of every run.
 
     Args:
         problem: What to evaluate; row i first faces instance i mod its size.
         rows: B, the number of runs that share a batch.
-        budget: Queries each run may spend; None for no limit. It is checked before f is called and never exceeded.
+        budget: Queries that each run may spend; None for no limit. It is checked before f is called, never exceeded.
         noise_std: Standard deviation s of additive noise, f(x) + s N(0, 1), drawn anew for every query.
         generators: One a row, for the noise; needed only if noise_std > 0.
-        on_failure: What a NaN or infinite value means. "raise": ObjectiveError. "penalize": the value counts as the
-            worst finite one this run has seen. "retry": the same point is queried up to 3 more times (each counted),
+        on_failure: What happens at a NaN or infinite value of f. "raise": ObjectiveError. "penalize": the value counts
+            as the worst finite one of this run. "retry": the same point is queried up to 3 more times (each counted),
             then ObjectiveError.
 
     Attributes:
         queries: Evaluations spent per run, int64 (B,).
-        failures: Non-finite values seen per run, int64 (B,).
-        instances: Which instance of the problem each run faces, int64 tensor (B,).
+        failures: Non-finite values that f returned per run, int64 (B,).
+        instances: The instance of the problem that each run faces, int64 tensor (B,).
         total: Evaluations of all runs together, those before a `restart` included.
     """
 
@@ -69,23 +70,26 @@ class Oracle:
         self.failures = np.zeros(rows, dtype=np.int64)
         self.instances = torch.arange(rows, device=problem.device) % problem.size
         self.total = 0
-        # At most what any run has left: while a call fits in it, no run needs looking at.
+        # A lower bound of what every run has left: while a call fits in it, `_charge` need not look at the runs.
         self._headroom = 0
         self._worst = torch.full((rows,), -math.inf, dtype=problem.dtype, device=problem.device)
 
     @property
     def remaining(self) -> np.ndarray:
-        """Queries left per run, int64 (B,); the largest int64 where there is no budget."""
+        """Return the queries left per run, int64 (B,); the largest int64 where there is no budget."""
         if self.budget is None:
             return np.full_like(self.queries, np.iinfo(np.int64).max)
         return self.budget - self.queries
 
     def fits(self, queries: int | np.ndarray) -> np.ndarray:
-        """Do the budgets hold so many more queries, whatever fails? (B,) bool.
+        """Tell which budgets hold so many more queries, whatever fails, (B,) bool.
 
         With on_failure="retry" each of them may take 3 more: a step that begins can always be finished.
         """
-        return self.remaining >= worst_case(queries, self.on_failure)
+        if self.budget is None:
+            return np.ones(len(self.queries), dtype=bool)
+        needed = worst_case(queries, self.on_failure) if self.on_failure == "retry" else queries
+        return self.budget - self.queries >= needed
 
     def restart(self, rows: np.ndarray, generators: Generators, instances: Tensor | None = None) -> None:
         """Give the runs with the indices `rows` a fresh budget, these generators and these instances (one each)."""
@@ -100,12 +104,12 @@ class Oracle:
                 self.generators[row] = generator
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts, as tensors and plain values."""
+        """Return the counts as tensors and plain values."""
         counts = {"queries": torch.from_numpy(self.queries.copy()), "failures": torch.from_numpy(self.failures.copy())}
         return {**counts, "instances": self.instances.clone(), "total": self.total, "worst": self._worst.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.queries[:] = state["queries"].cpu().numpy()
         self.failures[:] = state["failures"].cpu().numpy()
         self.instances = state["instances"].to(self.instances)
@@ -140,9 +144,16 @@ class Oracle:
         if self.noise_std > 0:
             generators = self.generators if rows is None else [self.generators[row] for row in rows]
             values = values + self.noise_std * normal(generators, (m,), like=values)
+            if not bool(torch.isfinite(values).all()):
+                raise ObjectiveError(f"noise_std must keep f + noise finite, got {self.noise_std}. Lower it.")
         return values
 
     def _charge(self, m: int, rows: np.ndarray | None) -> None:
+        """Count m queries for each of these runs.
+
+        Raises:
+            BudgetError: m is more than a run has left; nothing was counted.
+        """
         index = slice(None) if rows is None else rows
         if self.budget is not None and m > self._headroom:
             spent = int(self.queries[index].max())
@@ -157,10 +168,10 @@ class Oracle:
         self.total += m * (len(self.queries) if rows is None else len(rows))
 
     def _evaluate(self, points: Tensor, rows: np.ndarray | None) -> Tensor:
-        """Points (b, m, d) -> values (b, m), shape and type checked."""
+        """Compute f at points (b, m, d), (b, m), its shape and type checked, in memory of its own."""
         problem, (b, m) = self.problem, points.shape[:2]
         try:
-            values = problem.fun(points, self.instances_of(rows))
+            values = problem.fun(points, self.instances if rows is None else self.instances_of(rows))
         except ObjectiveError:
             raise
         except Exception as error:
@@ -181,7 +192,7 @@ class Oracle:
         return values.detach().clone()  # f may reuse its memory, and may carry a graph
 
     def instances_of(self, rows: np.ndarray | None) -> Tensor:
-        """The instances (b,) that these runs face; None for all runs."""
+        """Return the instances (b,) that these runs face; None means all runs."""
         return self.instances if rows is None else self.instances[torch.from_numpy(rows)]
 
     def _repair(self, values: Tensor, points: Tensor, rows: np.ndarray | None) -> Tensor:
@@ -210,7 +221,7 @@ class Oracle:
         )
 
     def _explain(self, value: float, point: Tensor, row: int) -> str:
-        """What to tell the user about a non-finite value."""
+        """Make the message about a non-finite value."""
         head = f"f of problem '{self.problem.name}' returned {value} at query {self.queries[row]}"
         if not bool(torch.isfinite(point).all()):
             return f"{head}: x itself is no longer finite. Lower learning_rate, or use update='adaptive'."

@@ -1,4 +1,4 @@
-"""The objective: one or more instances of one kind, evaluated as one batch."""
+"""Objectives: one or more instances of one kind, evaluated as one batch."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ Generators = Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class Problem:
-    """One or more objectives of one kind and dimension, evaluated together: its instances, e.g. the attack on each image.
+    """Holds one or more objectives of one kind and dimension, its instances, e.g. the attack on each of many images.
 
     Each row of a batch faces one instance. `zo_gym.single_problem` makes a problem of size 1 from a plain objective.
+    `copy.deepcopy` and, for functions defined anywhere, `cloudpickle` copy a problem.
 
     Attributes:
-        name: What figures and run folders call it.
+        name: The name that figures and run folders use.
         dim: d, the number of variables.
-        fun: Computes f at points (b, m, d), row i under instance i of the given int64 (b,); (b, m). The value of a point
-            must not depend on the other points.
+        fun: Computes f at points (b, m, d), row i for the i-th of the given instances, int64 (b,); (b, m). The value of
+            a point must not depend on the other points.
         initial: Draws starts (b, d) for instances int64 (b,), row i from generator i alone.
         size: The number of instances.
         gradient: Computes grad f at x (b, d) for instances (b,); (b, d). It serves diagnostics; of all methods only the
-            reference "true-gradient" sees it. None if unknown.
+            reference "true-gradient" uses it. None if unknown.
         measure: Computes named numbers (b,) at x (b, d) for instances (b,), e.g. the distortion of an attack. Reports
-            use it; it is never counted. None if f says it all.
+            use it; it is never counted. None if there is nothing to report but f.
         minimum: Least known value of f over all instances, or None.
         composite: The part of f that needs no queries, or None. A method uses it only where it is told to.
-        context: What a policy may know of each instance besides x, (size, k), e.g. the label an attack starts from.
-        shape: The image behind the vector, e.g. (28, 28); None for a plain vector.
+        context: What a policy may observe of each instance besides x, (size, k), e.g. the label that an attack starts
+            from; None if nothing.
+        shape: Shape of the image that the vector holds, e.g. (28, 28); None for a plain vector.
         dtype: Floating type of x, f and the estimates; float64 unless the user chose otherwise.
         device: Where x lives and f is evaluated.
     """
@@ -82,7 +84,9 @@ class Problem:
             ValueError: No such instance exists.
         """
         if check_integer("instance", number, 0) >= self.size:
-            raise ValueError(f"instance must be < {self.size}, the size of '{self.name}', got {number}.")
+            raise ValueError(
+                f"instance must be < {self.size}, the size of '{self.name}', got {number}. Choose a smaller one."
+            )
         return self if self.size == 1 else replace(self.subset([number]), name=f"{self.name}[{number}]")
 
     def subset(self, instances: Sequence[int]) -> Problem:
@@ -119,7 +123,7 @@ def single_problem(
     """Make a problem of size 1 from a plain objective.
 
     Args:
-        name: What figures and run folders call it.
+        name: The name that figures and run folders use.
         dim: d, the number of variables.
         fun: Computes f at points (m, d); (m,). The value of a point must not depend on the other points.
         initial: Draws one start (d,) from a generator.
@@ -150,10 +154,10 @@ def single_problem(
 
 
 def repeated(problem: Problem, size: int) -> Problem:
-    """Return a problem whose `size` instances are all the given problem's instance 0, e.g. for runs from many starts."""
+    """Return a problem whose `size` instances are all instance 0 of the given one, e.g. for runs from many starts."""
     return problem.subset([0] * check_integer("size", size, 1))
 
 
 def with_starts(problem: Problem, starts: Tensor) -> Problem:
-    """Return the problem with a fixed start for each instance, (size, d), so that all methods begin at the same points."""
+    """Return the problem with a fixed start for each instance, (size, d), so that all methods begin alike."""
     return replace(problem, initial=lambda instances, generators: starts[instances])

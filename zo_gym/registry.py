@@ -1,4 +1,4 @@
-"""Names to things, with help for typos."""
+"""Registries: what a name stands for, with help for typos."""
 
 from __future__ import annotations
 
@@ -9,24 +9,37 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+BUDGET_ELSEWHERE = {
+    "maxiter",
+    "maxfev",
+    "maxfun",
+    "max_evals",
+    "max_nfev",
+    "maxeval",
+    "maxevals",
+    "n_calls",
+    "num_evals",
+}
+"""What other optimisers call an argument like `budget`."""
+
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known name, or all of them."""
+    """Return the end of an error message: the nearest known name, or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1)
     return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."
 
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
-    """`table[name]`.
+    """Return `table[name]`.
 
     Args:
         table: A registry such as `zo_gym.samplers.SAMPLERS`.
-        name: The user's word.
+        name: What the user passed.
         kind: What the table holds, for the message: "sampler", "problem".
 
     Raises:
-        ValueError: No such name; the message suggests the nearest one.
+        ValueError: No such name exists; the message suggests the nearest one.
         TypeError: The name is not a string.
     """
     if not isinstance(name, str):
@@ -37,15 +50,21 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
 
 
 def is_learned(table: Mapping[str, Any], name: Any) -> bool:
-    """Is this the name of a part that is of use only with trained weights, i.e. whose factory takes `weights`?"""
+    """Tell whether this names a part that is of use only with trained weights: its factory takes `weights`."""
     return isinstance(name, str) and name in table and "weights" in inspect.signature(table[name]).parameters
 
 
 def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Raise TypeError for the first keyword in `given` that `where` does not take."""
+    """Raise TypeError for the first keyword in `given` that `where` does not take.
+
+    The message begins as Python's own: torchrl, for one, drops a keyword and tries again where it finds those words.
+    """
     known = set(known)
     for name in given:
-        if not known:
-            raise TypeError(f"{where} takes no further keyword, got '{name}'. Drop it.")
-        if name not in known:
-            raise TypeError(f"{where} got an unknown keyword '{name}'. {suggest(name, known)}")
+        if name in known:
+            continue
+        if name in BUDGET_ELSEWHERE and ("budget" in known or where.startswith("method ")):
+            remedy = "Did you mean 'budget', the number of queries?"
+        else:
+            remedy = suggest(name, known) if known else "It takes no further keyword: drop it."
+        raise TypeError(f"{where} got an unexpected keyword argument '{name}'. {remedy}")

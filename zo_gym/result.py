@@ -60,19 +60,21 @@ class Progress(NamedTuple):
 
 
 class History:
-    """Collects the columns of a `Trace` step by step."""
+    """Collects the columns of a `Trace` step by step.
+
+    Attributes:
+        nit: Steps so far; -1 before the start.
+    """
 
     def __init__(self) -> None:
+        self.nit = -1
         self._entries: list[tuple[int, float, float]] = []
-
-    def __len__(self) -> int:
-        """Return the number of entries: 1 for the start and 1 per step."""
-        return len(self._entries)
 
     def add(self, queries: int, fun: float, best: float) -> None:
         """Append one entry."""
+        self.nit += 1
         self._entries.append((queries, fun, best))
 
     def trace(self) -> Trace:
         """Return the entries as arrays."""
-        return Trace(*(np.array(column) for column in zip(*self._entries, strict=True)))
+        return Trace(*map(np.array, zip(*self._entries, strict=True)))

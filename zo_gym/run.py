@@ -1,14 +1,14 @@
 """Algorithm 1 over B rows at once: the same method from B starts, or on B instances, one batched evaluation a round.
 
-`ask_run` is the driver of every method: it repeats `zo_gym.step.ask_step` and leaves the oracle out. `run` answers it from
-an oracle, which is what `minimize` and the benchmarks do; `zo_gym.Optimizer` hands its questions to the user.
+`ask_run` is the driver of every method: it repeats `zo_gym.step.ask_step` and leaves the oracle out. `run` answers it
+from an oracle, which `minimize` and the benchmarks use; `zo_gym.Optimizer` hands its questions to the user.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,8 +49,10 @@ class _Advanced(NamedTuple):
     gradient: Tensor
 
 
-Conversation = Generator["Question | Moment", Tensor | None, None]
-"""Yields questions, each of which is sent its values (b, m), and moments, which are sent nothing."""
+_Asking = Generator["Question | Moment", Any, _Advanced]
+
+Conversation = Generator["Question | Moment", Any, None]
+"""Yields questions, each of which is sent its values, Tensor (b, m), and moments, which are sent nothing."""
 
 
 def ask_run(
@@ -78,45 +80,51 @@ def ask_run(
     Yields:
         The question for f at the starts and the moment after it; then for each step its questions and its moment.
     """
-    d = x.shape[1]
-    state = start(method, x, (yield from _answered(Question(x[:, None, :], None)))[:, 0])
+
+    def advance(now: RunState, directions: Tensor, rows: np.ndarray | None, asking: np.ndarray | None) -> _Asking:
+        """Step the rows that `now` holds; ask f for those named `asking` alone, if any are."""
+        here = None if term is None else term(rows)
+        questions = ask_step(method, now, directions, smoothing, reevaluate=reevaluate, term=here)
+        points = next(questions)
+        while True:
+            try:
+                if asking is None:
+                    points = questions.send((yield Question(points, rows)))
+                else:
+                    index = torch.from_numpy(asking).to(points.device)
+                    values = yield Question(points[index], asking)
+                    points = questions.send(values.new_zeros(points.shape[:2]).index_copy(0, index, values))
+            except StopIteration as finished:
+                return _Advanced(observe(method, now, finished.value), finished.value.estimate.gradient)
+
+    state = start(method, x, (yield Question(x[:, None, :], None))[:, 0])
     yield Moment(state.iterate, x, None)
     while True:
         counts = num_directions(method, state)
-        costs = np.array([cost(method, int(q), d, reevaluate=reevaluate) for q in counts])
-        able = np.ones(len(x), dtype=bool) if fits is None else fits(costs)
+        q = int(counts[0])
+        alike = bool((counts == q).all())
+        able = np.ones(len(x), dtype=bool)
+        if fits is not None:
+            prices = {int(k): cost(method, int(k), x.shape[1], reevaluate=reevaluate) for k in np.unique(counts)}
+            able = fits(np.full(len(x), prices[q]) if alike else np.array([prices[k] for k in counts.tolist()]))
         if not able.any():
             return
         directions, state = sample(method, state, generators)
-
-        def advance(
-            now: RunState, directions: Tensor, rows: np.ndarray | None, asking: np.ndarray | None = None
-        ) -> Generator[Question | Moment, Tensor | None, _Advanced]:
-            """Step the rows that `now` holds; ask f for those named `asking` alone, if any are."""
-            here = None if term is None else term(rows)
-            questions = ask_step(method, now, directions, smoothing, reevaluate=reevaluate, term=here)
-            points = next(questions)
-            while True:
-                try:
-                    points = questions.send((yield from _values(points, rows, asking)))
-                except StopIteration as finished:
-                    return _Advanced(observe(method, now, finished.value), finished.value.estimate.gradient)
-
         before = state.iterate.x
-        if able.all() and (counts == counts[0]).all():
-            state, gradient = yield from advance(state, directions[:, : int(counts[0])], None)
+        if alike and able.all():
+            state, gradient = yield from advance(state, directions[:, :q], None, None)
         else:
             state, gradient = yield from _advance_in_groups(advance, state, directions, counts, able)
         yield Moment(state.iterate, before, gradient)
 
 
 def _advance_in_groups(
-    advance: Callable[..., Generator[Question | Moment, Tensor | None, _Advanced]],
+    advance: Callable[[RunState, Tensor, np.ndarray | None, np.ndarray | None], _Asking],
     state: RunState,
     directions: Tensor,
     counts: np.ndarray,
     able: np.ndarray,
-) -> Generator[Question | Moment, Tensor | None, _Advanced]:
+) -> _Asking:
     """Step the able rows, those that probe equally many directions as one batch; the others stay as they are."""
     now = _Advanced(state, torch.zeros_like(state.iterate.x))
     then, others, parts = now, list[np.ndarray](), list[_Advanced]()
@@ -126,30 +134,13 @@ def _advance_in_groups(
             then = yield from advance(state, directions[:, : int(q)], None, rows)
         else:
             others.append(rows)
-            parts.append((yield from advance(take(state, rows), take(directions, rows)[:, : int(q)], rows)))
+            parts.append((yield from advance(take(state, rows), take(directions, rows)[:, : int(q)], rows, None)))
     if not able.all():
         others.append(np.flatnonzero(~able))
         parts.append(take(now, others[-1]))
     if others:
         then = put(then, np.concatenate(others), reduce(concatenate, parts))
     return then
-
-
-def _answered(question: Question) -> Generator[Question | Moment, Tensor | None, Tensor]:
-    values = yield question
-    assert values is not None  # the protocol: a question is sent its values
-    return values
-
-
-def _values(
-    points: Tensor, rows: np.ndarray | None, asking: np.ndarray | None
-) -> Generator[Question | Moment, Tensor | None, Tensor]:
-    """Ask for the values (B, m) at points (B, m, d); rows that are not asking get 0."""
-    if asking is None:
-        return (yield from _answered(Question(points, rows)))
-    index = torch.from_numpy(asking).to(points.device)
-    values = yield from _answered(Question(points[index], asking))
-    return values.new_zeros(points.shape[:2]).index_copy(0, index, values)
 
 
 def run(

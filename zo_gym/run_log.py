@@ -24,6 +24,7 @@ class RunLog:
 
     Attributes:
         uses_last: The result is the last iterate, not the best one.
+        best: The best point (d,) and f there; None before f(x0) is known.
     """
 
     def __init__(
@@ -33,23 +34,22 @@ class RunLog:
         self.uses_last = False
         self._target, self._callback, self._as_numpy = target, callback, as_numpy
         self._history = History()
-        self._best: tuple[Tensor, float] | None = None
+        self.best: tuple[Tensor, float] | None = None
         self._last: tuple[Tensor, float] | None = None
 
     def add(self, x: Tensor, fun: float, best_x: Tensor, best_f: float) -> str:
         """Note where the run is, points (d,); return why it should stop here, or nothing."""
-        self._last, self._best = (x, fun), (best_x, best_f)
-        self._history.add(int(self.oracle.queries[0]), fun, best_f)
-        if self._callback is not None and len(self._history) > 1 and self._asks_to_stop():
+        self._last, self.best = (x, fun), (best_x, best_f)
+        self._history.add(self.nfev, fun, best_f)
+        if self._callback is not None and self._history.nit > 0 and self._asks_to_stop(self._callback):
             return "Stopped by the callback."
         return "" if self._target is None or best_f > self._target else f"Target reached: f <= {self._target}."
 
-    def _asks_to_stop(self) -> bool:
-        assert self._callback is not None
-        assert self._best is not None
-        x, fun = self._best
+    def _asks_to_stop(self, callback: Callable[[Progress], Any]) -> bool:
+        assert self.best is not None
+        x, fun = self.best
         try:
-            answer = self._callback(Progress(self._export(x), fun, self.nfev, len(self._history) - 1))
+            answer = callback(Progress(self._export(x), fun, self.nfev, self._history.nit))
         except StopIteration:
             return True
         flag = np.asarray(answer.cpu() if isinstance(answer, Tensor) else answer)
@@ -60,30 +60,25 @@ class RunLog:
         """Return the number of queries spent."""
         return int(self.oracle.queries[0])
 
-    @property
-    def best(self) -> tuple[Tensor, float] | None:
-        """Return the best point (d,) and f there; None before f(x0) is known."""
-        return self._best
-
     def _export(self, x: Tensor) -> Any:
         return x.cpu().numpy().copy() if self._as_numpy else x.clone()
 
     def result(self, success: bool, message: str) -> Result:
         """Return the run so far."""
-        found = self._last if self.uses_last else self._best
+        found = self._last if self.uses_last else self.best
         assert found is not None
-        nit = len(self._history) - 1
-        return Result(self._export(found[0]), found[1], self.nfev, nit, success, message, self._history.trace())
+        trace, nit = self._history.trace(), self._history.nit
+        return Result(self._export(found[0]), found[1], self.nfev, nit, success, message, trace)
 
     def guard(self, go: Callable[[], Result]) -> Result:
         """Call `go` such that a failure of f or Ctrl-C keeps what was found."""
         try:
             return go()
         except ObjectiveError as error:
-            if self._best is not None:
+            if self.best is not None:
                 error.result = self.result(False, str(error))
             raise
         except KeyboardInterrupt:
-            if self._best is None:
+            if self.best is None:
                 raise
             return self.result(False, f"Interrupted after {self.nfev} queries; this is the best so far.")

@@ -1,8 +1,8 @@
 """One batched zeroth-order step: the only place where x moves.
 
 `ask_step` leaves the oracle out: it is a generator that yields the points to evaluate and is sent their values. `step`
-answers it from an oracle, `zo_gym.run` answers it for whole runs, `zo_gym.Optimizer` hands the questions to the user, and
-`zo_gym.meta.differentiable_run` answers with values that carry derivatives.
+answers it from an oracle, `zo_gym.run` answers it for whole runs, `zo_gym.Optimizer` hands the questions to the user,
+and `zo_gym.meta.differentiable_run` answers with values that carry derivatives.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, Iterate, Method, RunState, State, Step
+from zo_gym.base import Estimate, GradientModel, Iterate, Method, RunState, State, Step
 from zo_gym.checks import check_integer, check_positive
 from zo_gym.composite.term import RowTerm
 from zo_gym.oracle import OnFailure, Oracle, worst_case
@@ -120,9 +120,11 @@ def ask_step(
         part = term.value(torch.cat([points, x.unsqueeze(1)], dim=1))  # (B, m + 1)
         probed, black_box_fx = probed - part[:, :-1], fx - part[:, -1]
     estimate = estimator.combine(probed, black_box_fx, directions, smoothing)
-    estimate, model, estimated_term = _corrected(method, state, directions, estimate)
-    if term is None and estimated_term is not None:
-        term, black_box_fx = estimated_term, fx - estimated_term.value(x.unsqueeze(1)).squeeze(1)
+    model = None
+    if method.model is not None:
+        estimate, model, estimated_term = _corrected(method.model, state, directions, estimate)
+        if term is None and estimated_term is not None:
+            term, black_box_fx = estimated_term, fx - estimated_term.value(x.unsqueeze(1)).squeeze(1)
     black_box_gradient = estimate.gradient
     if term is not None:
         estimate = _with_term(estimate, term, x, black_box_fx)
@@ -155,12 +157,9 @@ def ask_step(
 
 
 def _corrected(
-    method: Method, state: RunState, directions: Tensor, estimate: Estimate
+    model: GradientModel, state: RunState, directions: Tensor, estimate: Estimate
 ) -> tuple[Estimate, State, RowTerm | None]:
     """Let the gradient model correct the estimate; return it, the model's state and the term that it estimates."""
-    model = method.model
-    if model is None:
-        return estimate, None, None
     g, memory = model.correct(state.model, state.iterate.x, directions, estimate)
     predicts = model.gradient_at is not None and g is not estimate.gradient  # else the model left g as it was
     gradient_at = partial(model.gradient_at, memory) if model.gradient_at is not None and predicts else None
@@ -228,15 +227,14 @@ def require_smoothing(smoothing: float, dtype: torch.dtype) -> float:
 
 
 def require_budget(budget: int, step_cost: int, on_failure: OnFailure) -> None:
-    """Raise unless the budget holds the start (1 query) and one step.
+    """Raise unless the budget holds the start (1 query) and one step, and int64 can count it.
 
     Raises:
-        TypeError: It is not an integer.
-        ValueError: It is too small.
+        TypeError, ValueError: It does not, or is no integer.
     """
-    least = int(worst_case(1 + step_cost, on_failure))
     if check_integer("budget", budget, 1) > MOST_QUERIES:
         raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
+    least = int(worst_case(1 + step_cost, on_failure))
     if budget < least:
         retries = ", all of them retried" if on_failure == "retry" else ""
         raise ValueError(

@@ -1,8 +1,9 @@
-"""Actor-critics for directions: a critic fitted to the signed slope that every step reveals, an actor -h / |h|.
+"""Actor-critics for directions: a critic fitted to the signed slope that every step measures, an actor -h / |h|.
 
-For a step x' = x - eta D u the decrease of f is eta D^2 to first order, so the critic has the form
-Q(s, u) = eta (h(s).u)^2, and no actor needs training: the best direction is known, +-h / |h|. What it learns from is a
-choice of weights: `slope_weight` fits h to the signed slopes D, `reward_weight` fits Q to temporal differences.
+For a step x' = x - eta D u, where D is the slope of f along u, the decrease of f is eta D^2 to first order. The
+critic therefore has the form Q(s, u) = eta (h(s).u)^2, and no actor needs training: the best direction is +-h / |h|.
+Two weights choose what is learned from: `slope_weight` fits h to the signed slopes D, `reward_weight` fits Q to
+temporal differences.
 """
 
 from __future__ import annotations
@@ -23,28 +24,28 @@ from torch.nn.functional import mse_loss
 
 from zo_gym.directions import unit
 
-from ..networks.slope_models import SlopeModel, slope_model
+from ..networks.slope_model import SlopeModel, slope_model
 from ..sb3.slope_buffer import SlopeBuffer, SlopeSamples
 from .slope_fit import annealed, descend, set_rate, slope_loss
 from .zorl import ZODDPG, ZOTD3
 
 MEMORY = 0.99
-"""Of the running mean of |D|."""
+"""Weight of the old value in the running mean of |D|, per step."""
 
 
 class SlopeActor(nn.Module):
-    """The direction of descent, -h / |h|: a view of a critic's model, without parameters of its own."""
+    """Computes the direction of descent, -h / |h|, from a critic's model; it has no parameters of its own."""
 
     def __init__(self, model: SlopeModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, observations: Tensor) -> Tensor:
-        """(B, n) -> unit vectors (B, d)."""
+        """Compute actions, (B, n) -> unit vectors (B, d)."""
         return -unit(self.model.gradient(observations))
 
     def set_training_mode(self, mode: bool) -> None:
-        """As SB3 calls it."""
+        """Choose training or evaluation mode, by the name that SB3 uses."""
         self.train(mode)
 
     def _predict(self, observation: Tensor, deterministic: bool = False) -> Tensor:
@@ -52,7 +53,10 @@ class SlopeActor(nn.Module):
 
 
 class SlopeCritic(nn.Module):
-    """Q_i(s, u) = eta (slope_i(s, u) / scale)^2 for each of the models, in units of scaled rewards; eta is learned."""
+    """Computes Q_i(s, u) = eta (slope_i(s, u) / scale)^2 for each of its models; eta is learned.
+
+    Values are in units of scaled rewards.
+    """
 
     def __init__(self, models: Sequence[SlopeModel]) -> None:
         super().__init__()
@@ -61,18 +65,18 @@ class SlopeCritic(nn.Module):
 
     @property
     def models(self) -> list[SlopeModel]:
-        """The models, one or two."""
+        """Return the models, one or two."""
         found: Any = list(self._models)
         return found
 
     def forward(self, observations: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
-        """(B, n), (B, d) -> one (B, 1) per model."""
+        """Compute values, (B, n), (B, d) -> one (B, 1) per model."""
         slopes = (model(observations, directions)[0] / model.scale for model in self.models)
         return tuple(self.log_eta.exp() * slope.square()[:, None] for slope in slopes)
 
     @torch.no_grad()
     def follow(self, slopes: Tensor, share: float) -> None:
-        """Move the scale towards the mean of |D| over the finite ones of these slopes (n,) by this share."""
+        """Move the scale towards the mean size of the finite ones among these slopes (n,) by this share."""
         known = slopes[slopes.isfinite()].abs()
         if len(known) and known.mean() > 0:
             for model in self.models:
@@ -80,14 +84,14 @@ class SlopeCritic(nn.Module):
 
 
 class DirectionalPolicy(BasePolicy):
-    """A critic of one or more models of slopes, its slow copy, and the actor that the first model implies.
+    """Holds a critic of one or more models of slopes, its slow copy, and the actor that the first model implies.
 
     Args:
         observation_space: Box (n,).
         action_space: Box (d,).
-        lr_schedule: Of the one optimiser.
-        shape: Of the image behind x, or None.
-        n_critics: Models in the critic.
+        lr_schedule: Learning rate of the one optimiser.
+        shape: Shape of the image behind x, or None.
+        n_critics: Number of models in the critic.
     """
 
     def __init__(
@@ -107,16 +111,16 @@ class DirectionalPolicy(BasePolicy):
 
     @property
     def actor(self) -> SlopeActor:
-        """Made anew each time: kept, it would hold the critic's parameters a second time in the module tree."""
+        """Make the actor anew: kept, it would hold the critic's parameters a second time in the module tree."""
         return SlopeActor(self.critic.models[0])
 
     @property
     def actor_target(self) -> SlopeActor:
-        """The actor of the critic's slow copy."""
+        """Make the actor of the critic's slow copy."""
         return SlopeActor(self.critic_target.models[0])
 
     def forward(self, observations: Tensor, deterministic: bool = True) -> Tensor:
-        """(B, n) -> unit vectors (B, d)."""
+        """Compute actions, (B, n) -> unit vectors (B, d)."""
         return self._predict(observations, deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
@@ -125,14 +129,14 @@ class DirectionalPolicy(BasePolicy):
 
 
 class Directional(TD3):
-    """Mixin for SB3's DDPG and TD3: collects directions of length 1, and learns from slopes and rewards.
+    """Makes DDPG and TD3 collect directions of length 1, and learn from slopes and rewards; a mixin.
 
     Args:
-        *args: As DDPG's and TD3's.
-        slope_weight: Of the squared errors of signed slopes.
-        reward_weight: Of the squared TD errors. 0: rewards are not looked at.
+        *args: Arguments of DDPG and TD3.
+        slope_weight: Weight of the squared errors of signed slopes.
+        reward_weight: Weight of the squared TD errors; with 0, rewards are not used.
         random_probes: Collect along directions that are uniform on the sphere, not along the actor's plus noise.
-        **kwargs: As DDPG's and TD3's; the action noise is needed.
+        **kwargs: Arguments of DDPG and TD3; the action noise is needed.
     """
 
     def __init__(
@@ -150,7 +154,7 @@ class Directional(TD3):
 
     @property
     def slopes(self) -> DirectionalPolicy:
-        """The policy as what it is: SB3 declares TD3's own class."""
+        """Return the policy by its own type; SB3 declares TD3's class."""
         policy: Any = self.policy
         return policy
 
@@ -165,7 +169,7 @@ class Directional(TD3):
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Unit directions (n_envs, d), twice; SB3's own clips each coordinate and begins with uniform boxes."""
+        """Return unit directions (n_envs, d), twice; SB3 would clip each coordinate and begin with uniform boxes."""
         assert action_noise is not None
         assert self._last_obs is not None
         directions = torch.as_tensor(action_noise(), device=self.device).view(n_envs, -1)
@@ -183,19 +187,19 @@ class Directional(TD3):
             critic.follow(newest, 1.0 if first else 1 - MEMORY)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """So many updates, each on a fresh batch; their mean loss is logged as train/critic_loss."""
+        """Make so many updates, each on a fresh batch; their mean loss is logged as train/critic_loss."""
         self._update_learning_rate(self.slopes.optimizer)
         for _ in range(gradient_steps):
             self.logger.record_mean("train/critic_loss", self._update(batch_size))
 
     def finish(self, updates: int) -> None:
-        """So many updates with the learning rate annealed to 0, on what has been collected. Costs no queries."""
+        """Make so many updates on what has been collected, with the learning rate annealed to 0. Costs no queries."""
         for rate in annealed(self.lr_schedule(1.0), updates):
             set_rate(self.slopes.optimizer, rate)
             self._update(self.batch_size)
 
     def _update(self, batch_size: int) -> float:
-        """One update on a fresh batch; the loss."""
+        """Make one update on a fresh batch, and return the loss."""
         buffer, policy = self.replay_buffer, self.slopes
         assert isinstance(buffer, SlopeBuffer)
         samples = buffer.sample(batch_size)
@@ -212,7 +216,7 @@ class Directional(TD3):
         return loss.item()
 
     def _td_loss(self, samples: SlopeSamples) -> Tensor:
-        """Sum over the models of the mean of (r + gamma min_i Q_i(s', a') - Q(s, u))^2."""
+        """Compute the sum over the models of the mean of (r + gamma min_i Q_i(s', a') - Q(s, u))^2."""
         target = samples.rewards
         if self.gamma > 0:
             target = target + self.gamma * (1 - samples.dones) * self._next_value(samples)
@@ -221,7 +225,7 @@ class Directional(TD3):
 
     @torch.no_grad()
     def _next_value(self, samples: SlopeSamples) -> Tensor:
-        """min_i Q_i(s', a'), a' the slow actor's direction with TD3's smoothing noise, (B, 1)."""
+        """Compute min_i Q_i(s', a'), (B, 1); a' is the slow actor's direction with TD3's smoothing noise."""
         assert samples.next_observations is not None
         directions = self.slopes.actor_target(samples.next_observations)
         noise = torch.randn_like(directions) * self.target_policy_noise
@@ -231,8 +235,8 @@ class Directional(TD3):
 
 
 class DirectionalDDPG(Directional, ZODDPG):
-    """DDPG (Lillicrap et al. 2015) with a critic of one model of slopes."""
+    """DDPG with a critic of one model of slopes."""
 
 
 class DirectionalTD3(Directional, ZOTD3):
-    """TD3 (Fujimoto et al. 2018) with twin models; the actor follows the first."""
+    """TD3 with a critic of two models of slopes; the actor follows the first."""

@@ -1,4 +1,4 @@
-"""Fitting models to measured slopes: the loss, and a plain loop over a buffer that SB3's agents must agree with."""
+"""Fit models to measured slopes: the loss, and a plain loop over a buffer whose results equal those of SB3's agents."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..networks.slope_models import SlopeModel
+from ..networks.slope_model import SlopeModel
 from ..sb3.slope_buffer import SlopeBuffer, SlopeSamples
 
 FLAT = 1e-3
-"""A hinge that is closed has no slope: where the unknown part is below this, it does not tell where to go."""
+"""Least black-box part, in units of f, at which slopes count: an attack that has succeeded has a flat loss of 0."""
 VALUE_WEIGHT = 0.02
-"""Of squared errors of a potential, in f's units, beside those of slopes in units of their scale."""
+"""Weight of squared errors of a potential's values, in units of f, beside those of slopes in units of their scale."""
 LARGEST = 10.0
-"""Slopes of more scales than this are cut: as f descends they shrink by orders of magnitude, and old ones stay."""
+"""Slopes are cut at this many scales: as f descends they shrink by orders of magnitude, and old ones stay."""
 
 
 def slope_loss(model: SlopeModel, samples: SlopeSamples) -> Tensor:
-    """Mean squared error of the signed slopes in units of the model's scale, and of the values if it models any.
+    """Compute the mean squared error of the signed slopes in units of the model's scale, and of values if it has any.
 
-    Slopes that were not measured (NaN) do not count; for a potential nor do those where the attack has succeeded.
+    Slopes that were not measured (NaN) do not count, nor, for a potential, do those where the attack has succeeded.
     """
     predicted, values = model(samples.observations, samples.directions)
     counts = samples.slopes.isfinite()
@@ -37,23 +37,23 @@ def slope_loss(model: SlopeModel, samples: SlopeSamples) -> Tensor:
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One update."""
+    """Make one update."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 
 def annealed(learning_rate: float, updates: int) -> Iterator[float]:
-    """Learning rates of so many updates, from the first straight down to almost 0."""
+    """Return the learning rates of so many updates, falling linearly from the first almost to 0."""
     return (learning_rate * (1 - k / updates) for k in range(updates))
 
 
 def regress(
     model: SlopeModel, buffer: SlopeBuffer, updates: int, *, learning_rate: float = 1e-3, batch_size: int = 128
 ) -> None:
-    """Fit the model to a buffer by Adam, the rate annealed to 0: all that the agents do when they only learn slopes.
+    """Fit the model to a buffer by Adam, the rate annealed to 0, as agents do that learn from slopes alone.
 
-    The model's scale is left as it is. Costs no queries.
+    The model's scale stays as it is. Costs no queries.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     for rate in annealed(learning_rate, updates):

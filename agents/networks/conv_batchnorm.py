@@ -1,4 +1,4 @@
-"""The networks: the paper's convolution + batch-normalisation features, and the actor that ends in a unit direction."""
+"""The paper's feature extractor: convolutions with batch normalisation (section 3.2)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import math
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.td3.policies import Actor
 from torch import Tensor, nn
-
-from zo_gym.directions import unit
 
 
 class ConvBatchNorm(BaseFeaturesExtractor):
-    """CNN with batch normalisation (paper, section 3.2): 1-D over the coordinates of a vector, 2-D over an image.
+    """CNN with batch normalisation: 1-D over the coordinates of a vector, 2-D over an image.
 
     The observation's blocks of d coordinates (x; with `observation="history"` also g and the last move) become
-    channels; what is left over (log of queries left) joins after the convolutions.
+    channels. What remains of the observation (the log of the queries left) joins after the convolutions.
 
     Args:
         observation_space: Flat Box (n,).
         dim: d.
-        shape: Of the image behind the vector, e.g. (28, 28); None for a plain vector.
-        channels: Of the two convolutions.
+        shape: Shape of the image behind the vector, e.g. (28, 28); None for a plain vector.
+        channels: Output channels of the two convolutions.
         features_dim: Length of the features.
+
+    Raises:
+        ValueError: `shape` does not have `dim` entries.
     """
 
     def __init__(
@@ -58,28 +57,7 @@ class ConvBatchNorm(BaseFeaturesExtractor):
         self.head = nn.Sequential(nn.Linear(flat + self.rest, features_dim), nn.BatchNorm1d(features_dim), nn.ReLU())
 
     def forward(self, observations: Tensor) -> Tensor:
-        """(B, n) -> (B, features_dim)."""
+        """Compute features, (B, n) -> (B, features_dim)."""
         cut = observations.shape[1] - self.rest
         maps = observations[:, :cut].reshape(-1, self.blocks, *self.grid)  # (B, blocks, *grid)
         return self.head(torch.cat([self.convolutions(maps), observations[:, cut:]], dim=1))
-
-
-class UnitActor(Actor):
-    """TD3's actor, ending in a direction of length 1 instead of a tanh box (paper: the action is a direction)."""
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """(B, n) -> unit vectors (B, d)."""
-        features = self.extract_features(obs, self.features_extractor)
-        return unit(self.mu[:-1](features))  # all but the closing tanh
-
-
-class UnitCritic(ContinuousCritic):
-    """TD3's critic on the action's direction: the environment normalises u, so Q(s, u) = Q(s, u / |u|)."""
-
-    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
-        """(B, n), (B, d) -> one (B, 1) per critic."""
-        return super().forward(obs, unit(actions))
-
-    def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """(B, n), (B, d) -> (B, 1), the first critic."""
-        return super().q1_forward(obs, unit(actions))

@@ -19,25 +19,28 @@ from zo_gym.files import write_atomically, write_json
 from zo_gym.registry import reject_unknown
 
 from ..algorithms.directional import SlopeActor
-from ..build import DIRECTIONAL, parts_of, policy_kwargs
-from ..networks.slope_models import slope_model
+from ..build import parts_of, policy_kwargs
+from ..console import saving_to
+from ..networks.slope_model import slope_model
+from ..presets import DIRECTIONAL
 
 FORMAT = 1
+"""Version of the folder's layout."""
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """What is needed to rebuild the network, and what it was trained for.
+    """Holds what is needed to rebuild the network, and what it was trained for.
 
     Attributes:
         algo: A key of `zo_gym.agents.build.AGENTS`.
         network: A key of `zo_gym.agents.build.NETWORKS`, or "directional".
         dim: d, the length of an action.
         observation_dim: Length of an observation.
-        shape: Of the image behind the vector, or None.
+        shape: Shape of the image behind the vector, or None.
         exploration: Norm of the Gaussian noise that the policy was trained with, relative to the unit action.
-        environment: The settings of the environment that it was trained in.
-        format: Of the folder.
+        environment: Settings of the environment that it was trained for.
+        format: Version of the folder's layout.
     """
 
     algo: str
@@ -52,7 +55,13 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class Policy:
-    """A deterministic policy: observations -> directions."""
+    """Maps observations to directions, deterministically.
+
+    Attributes:
+        config: What it was trained for.
+        actor: Its network, in evaluation mode.
+        device: Where the network lives.
+    """
 
     config: PolicyConfig
     actor: torch.nn.Module
@@ -60,17 +69,23 @@ class Policy:
 
     @torch.no_grad()
     def __call__(self, observations: np.ndarray) -> np.ndarray:
-        """(B, observation_dim) float32 -> actions (B, d) float32."""
+        """Compute actions, (B, observation_dim) float32 -> (B, d) float32."""
         batch = torch.as_tensor(observations, device=self.device)
         actions: Tensor = self.actor._predict(batch, deterministic=True)  # type: ignore[operator]
         return actions.cpu().numpy()
 
     @torch.no_grad()
     def gradient(self, observations: np.ndarray) -> np.ndarray:
-        """h, the estimate of grad f (of its unknown part) with its length, (B, observation_dim) -> (B, d) float32.
+        """Compute h, a guess of grad f (of its black-box part) with its length.
+
+        Args:
+            observations: (B, observation_dim) float32.
+
+        Returns:
+            (B, d) float32.
 
         Raises:
-            TypeError: The policy knows a direction alone.
+            TypeError: The policy has no guess of a gradient, only a direction.
         """
         if not isinstance(self.actor, SlopeActor):
             raise TypeError(
@@ -82,7 +97,7 @@ class Policy:
 
 
 def new_policy(config: PolicyConfig, device: torch.device | str = "cpu", seed: int | None = None) -> Policy:
-    """The network with random weights: drawn from `seed`, leaving torch's global generator as it was."""
+    """Make the network with random weights, drawn from `seed`; torch's global generator stays as it was."""
     _, policy_class = parts_of(config.algo, config.network)
     box = spaces.Box(-1.0, 1.0, (config.dim,), np.float32)
     observations = spaces.Box(-np.inf, np.inf, (config.observation_dim,), np.float32)
@@ -100,27 +115,45 @@ def new_policy(config: PolicyConfig, device: torch.device | str = "cpu", seed: i
     return Policy(config, actor, torch.device(device))
 
 
-def save_policy(agent: OffPolicyAlgorithm, config: PolicyConfig, folder: Path) -> None:
-    """Write the agent's actor into `folder`, each file atomically."""
-    actor: Any = agent.policy.actor
-    save_weights(Policy(config, actor, torch.device("cpu")), folder)
+def save_policy(agent: OffPolicyAlgorithm, config: PolicyConfig, folder: Path) -> Policy:
+    """Write the agent's actor into `folder`, and return what `load_policy` would read there.
+
+    Raises:
+        OSError: The folder cannot be written, e.g. the disk is full; what was saved there before is intact.
+    """
+    policy = new_policy(config)
+    trained: Any = agent.policy.actor
+    policy.actor.load_state_dict({name: value.cpu() for name, value in trained.state_dict().items()})
+    save_weights(policy, folder)
+    return policy
 
 
 def save_weights(policy: Policy, folder: Path) -> None:
-    """Write the policy into `folder`, each file atomically."""
+    """Write the policy into `folder`, each file atomically.
+
+    Raises:
+        OSError: As `save_policy`.
+    """
     weights = {name: value.detach().cpu().contiguous() for name, value in policy.actor.state_dict().items()}
-    write_atomically(folder / "weights.safetensors", lambda path: save_file(weights, path))
-    write_json(folder / "config.json", asdict(policy.config))
+    with saving_to(folder):
+        write_atomically(folder / "weights.safetensors", lambda path: save_file(weights, path))
+        write_json(folder / "config.json", asdict(policy.config))
 
 
 def load_policy(folder: Path, device: torch.device | str = "cpu") -> Policy:
-    """The policy that `save_policy` wrote.
+    """Read the policy that `save_policy` wrote.
 
     Raises:
-        FileNotFoundError: No policy there.
+        FileNotFoundError: No policy is there.
+        NotADirectoryError: It is a file.
         ValueError: The files are damaged, or from another version.
     """
     config_file, weights_file = folder / "config.json", folder / "weights.safetensors"
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"A policy is a folder with config.json and weights.safetensors, got the file {folder}. Pass the folder of "
+            "a run that train.py made, or its subfolder policy; zips of Stable-Baselines3 are not read."
+        )
     for file in (config_file, weights_file):
         if not file.is_file():
             raise FileNotFoundError(f"No policy in {folder}: {file.name} is missing. Train one: python train.py")

@@ -1,0 +1,1 @@
+"""Parts for Stable-Baselines3: vector environment, reward scale, replay buffer, callbacks, checkpoints."""

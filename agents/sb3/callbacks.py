@@ -1,9 +1,10 @@
-"""What happens while an agent trains: metrics, checkpoints, the progress bar, and the end of the query budget."""
+"""Callbacks while an agent trains: metrics, checkpoints, the progress bar, and the end of the query budget."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -21,13 +22,26 @@ from .checkpoint import Episode, save_checkpoint
 from .reward_scale import RewardScale
 from .vec_env import GymVecEnv
 
+NEVER = 10**12
+"""Steps or episodes, more than any run has: `QueryBudget` ends training, and `MetricsCallback` writes the log."""
 SATURATED = 0.999
+"""Size of an action's coordinate from which on it counts as being at a bound of the box."""
 COSINE_EVERY = 10
-"""Steps between looks at the true gradient, which costs about as much as f."""
+"""Steps between evaluations of the true gradient, which costs about as much time as f."""
+BAR_EVERY = 100
+"""Steps between updates of the number beside the progress bar."""
+CHECKPOINT_SECONDS = 60.0
+"""Age in seconds at which a checkpoint is replaced before its turn."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end training; Windows has no SIGHUP."""
 
 
 class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not an error
-    """Leaves SB3's `learn` between two steps, where the state is whole."""
+    """Leaves SB3's `learn` between two steps, where the state is whole.
+
+    Attributes:
+        interrupted: A signal ended training, not the budget.
+    """
 
     def __init__(self, interrupted: bool) -> None:
         super().__init__("interrupted" if interrupted else "query budget spent")
@@ -35,14 +49,14 @@ class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not a
 
 
 def adapter_of(env: Any) -> GymVecEnv:
-    """The adapter under SB3's wrappers."""
+    """Return the adapter under SB3's wrappers."""
     while not isinstance(env, GymVecEnv):
         env = env.venv
     return env
 
 
 def env_of(env: Any) -> ZOSamplingVectorEnv:
-    """The project's environment under the adapter."""
+    """Return the project's environment under the adapter."""
     found = adapter_of(env).env.unwrapped
     assert isinstance(found, ZOSamplingVectorEnv)
     return found
@@ -50,6 +64,10 @@ def env_of(env: Any) -> ZOSamplingVectorEnv:
 
 class MetricsCallback(BaseCallback):
     """Logs the means of the project's metrics (`zo_gym.metrics`) over every `interval` steps.
+
+    Args:
+        episodes: Episodes that ended before training was resumed.
+        interval: Steps between two entries.
 
     Attributes:
         episodes: (queries, best_f) of every episode that ended, in order, row by row.
@@ -77,7 +95,7 @@ class MetricsCallback(BaseCallback):
         return True
 
     def total_queries(self) -> int:
-        """Queries spent since training began, all rows and episodes."""
+        """Return the queries spent since training began, all rows and episodes."""
         return self._env().oracle.total
 
     def _env(self) -> ZOSamplingVectorEnv:
@@ -105,41 +123,46 @@ class MetricsCallback(BaseCallback):
 
 
 class QueryBudget(BaseCallback):
-    """Ends training before a step that the total budget does not hold, or at Ctrl-C; shows the progress.
+    """Ends training before a step that the total budget does not hold, or on a signal; shows the progress.
+
+    The first Ctrl-C, SIGTERM or SIGHUP ends training after the current step; a second one acts at once.
 
     Args:
         total_queries: Queries for all of training.
-        progress: Show a bar, where there is a terminal.
-        heed_interrupts: False leaves Ctrl-C to the process, e.g. a worker that ignores it.
-
-    The first Ctrl-C ends training after the current step; a second one at once.
+        progress: Show a bar, where stderr is a terminal.
+        heed_signals: Pass False to leave signals to the process, e.g. in a worker that ignores them.
     """
 
-    def __init__(self, total_queries: int, progress: bool, heed_interrupts: bool = True) -> None:
+    def __init__(self, total_queries: int, progress: bool, heed_signals: bool = True) -> None:
         super().__init__()
         self.total_queries = total_queries
         self.progress = progress
-        self.heed_interrupts = heed_interrupts
+        self.heed_signals = heed_signals
         self._interrupted = False
         self._bar: tqdm[Any] | None = None
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
 
     def _on_training_start(self) -> None:
         self._bar = tqdm(
             total=self.total_queries, unit=" queries", disable=None if self.progress else True, dynamic_ncols=True
         )
-        if self.heed_interrupts and threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._interrupt)
+        if self.heed_signals and threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                previous = signal.getsignal(number)
+                if number == signal.SIGINT or previous is not signal.SIG_IGN:  # nohup ignores SIGHUP: leave it so
+                    self._previous[number] = signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number not in (signal.SIGINT, signal.SIGTERM) and self._bar is not None:
+            self._bar.disable = True  # after SIGHUP the terminal is gone, and writing to it raises
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _on_rollout_start(self) -> None:
         env, bar = env_of(self.training_env), self._bar
         assert bar is not None
         bar.update(env.oracle.total - bar.n)
-        # A step's dearest case, and a fresh start (1 query) for every row that it may end.
+        # The step that costs most, and a fresh start (1 query) for every row that it may end.
         dearest = (
             max(env.config.policy_cost, env.config.random_cost * (env.config.settings.gate != "open")) + 1
         ) * env.num_envs
@@ -147,40 +170,59 @@ class QueryBudget(BaseCallback):
             raise TrainingDone(self._interrupted)
 
     def _on_step(self) -> bool:
-        if self._bar is not None and self.n_calls % 100 == 0:
+        if self._bar is not None and self.n_calls % BAR_EVERY == 0:
             self._bar.set_postfix_str(f"best f {adapter_of(self.training_env).batch_info['best_f'].mean():.5g}")
         return True
 
     def close(self) -> None:
-        """Give the terminal and Ctrl-C back."""
+        """Give the terminal and the signals back."""
         if self._bar is not None:
             self._bar.close()
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
 
 
 class Checkpoints(BaseCallback):
-    """Saves the whole state every `interval` steps, between two steps."""
+    """Saves the whole state between two steps, every `interval` steps and where the last checkpoint is too old.
 
-    def __init__(self, path: Path, interval: int, metrics: MetricsCallback | None = None) -> None:
+    Args:
+        path: The file.
+        interval: Steps from one checkpoint to the next.
+        metrics: Whose episodes are saved, too.
+        seconds: Age of a checkpoint, or of the run, at which the next is written before its turn.
+    """
+
+    def __init__(
+        self, path: Path, interval: int, metrics: MetricsCallback | None = None, seconds: float = CHECKPOINT_SECONDS
+    ) -> None:
         super().__init__()
         self.metrics = metrics
         self.path = path
         self.interval = interval
+        self.seconds = seconds
+        self._saved_at = 0.0
+
+    def _on_training_start(self) -> None:
+        self._saved_at = time.monotonic()
 
     def _on_rollout_start(self) -> None:
-        if self.n_calls and self.n_calls % self.interval == 0:
+        due = self.n_calls % self.interval == 0 or time.monotonic() - self._saved_at >= self.seconds
+        if self.n_calls and due:
             save_checkpoint(self.model, self.path, self.metrics.episodes if self.metrics else ())  # type: ignore[arg-type]
+            self._saved_at = time.monotonic()
 
     def _on_step(self) -> bool:
         return True
 
 
 class Trajectory(BaseCallback):
-    """Keeps queries spent, best f and the true cosine (NaN where unknown) of the first row, start and every step.
+    """Keeps what the first row reached at the start and after every step.
 
     Attributes:
+        queries: Queries spent.
+        best: Least f so far.
+        cosine: cos(g, grad f) of the step; NaN at the start and where the gradient is not known.
         best_x: The iterate with the least f so far, (d,).
     """
 

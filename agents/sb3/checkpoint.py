@@ -1,17 +1,19 @@
-"""Everything that training needs to go on where it stopped, in one file that holds tensors and plain values only.
+"""Checkpoints: one file of tensors and plain values with everything that training needs to go on where it stopped.
 
 On the CPU a resumed run continues bit for bit: networks, optimisers, replay buffer, environment, reward scale and all
-random generators are restored. On CUDA the weights are, but kernels may sum in another order.
+random generators are restored. On CUDA they are, too, but kernels may sum in another order.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
 import random
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 from zo_gym.files import write_atomically
 
 from ..algorithms.zorl import DirectionNoise
+from ..console import saving_to
 from .reward_scale import RewardScale
 from .slope_buffer import SlopeBuffer
 from .vec_env import GymVecEnv
@@ -28,12 +31,21 @@ from .vec_env import GymVecEnv
 Episode = tuple[int, float]
 """Queries spent and best f of an episode that ended."""
 
+_DIGEST_LENGTH = 64
+"""Bytes of a SHA-256 as hexadecimal digits."""
+_CHUNK = 2**20
+"""Bytes read at a time."""
+
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 
 
 def save_checkpoint(agent: OffPolicyAlgorithm, path: Path, episodes: Sequence[Episode] = ()) -> None:
-    """Write the agent, its environment and the episodes so far to `path`, atomically. Call it between two steps."""
+    """Write the agent, its environment and the episodes so far to `path`, atomically. Call it between two steps.
+
+    Raises:
+        OSError: The file cannot be written, e.g. the disk is full; the old one is intact.
+    """
     content = {
         "parameters": agent.get_parameters(),
         "variables": {name: getattr(agent, name).detach() for name in _variables(agent)},
@@ -45,7 +57,13 @@ def save_checkpoint(agent: OffPolicyAlgorithm, path: Path, episodes: Sequence[Ep
         "environment": _pack_environment(agent),
         "random": _pack_random(agent),
     }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+    def write(temporary: Path) -> None:
+        torch.save(content, temporary)
+        seal(temporary)
+
+    with saving_to(path.parent):
+        write_atomically(path, write)
 
 
 def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
@@ -55,37 +73,91 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
         The episodes that had ended.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: The file is damaged or belongs to another configuration.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, could run code, or belongs to another configuration.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}. The run ended before its first one: start it anew.")
+    if not is_sealed(path):
+        raise ValueError(
+            f"The checkpoint {path} cannot be read: its checksum does not match, so it is damaged or was not written "
+            "by this version. Restore a copy of it, or train anew."
+        )
     try:
         content = torch.load(path, map_location=agent.device, weights_only=True)
-        _begin_without_reset(agent)
-        agent.set_parameters(content["parameters"], exact_match=True, device=agent.device)
-        for name in _variables(agent):
-            getattr(agent, name).data.copy_(content["variables"][name])
-        for name, value in content["counters"].items():
-            setattr(agent, name, value)
-        agent._last_obs = content["last_obs"].cpu().numpy()
-        agent.ep_info_buffer = deque(content["episodes"], maxlen=agent._stats_window_size)
-        agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
-        _unpack_buffer(agent, content["buffer"])
-        _unpack_environment(agent, content["environment"])
-        _unpack_random(agent, content["random"])
-        return [(int(queries), float(best)) for queries, best in content["history"]]
-    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"The checkpoint {path} cannot be read: {error}") from error
+    except pickle.UnpicklingError:  # torch's own message recommends to load such a file all the same
+        raise ValueError(
+            f"The checkpoint {path} cannot be read: it holds more than tensors and plain values, and could run code. "
+            "Nothing of it was loaded. Resume only runs that train.py made."
+        ) from None
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"The checkpoint {path} cannot be read: {error}. Restore a copy of it, or train anew."
+        ) from error
+    try:
+        return _restore(agent, content)
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"The checkpoint {path} cannot be read: {error}. Resume it with the configuration that it was made with."
+        ) from error
+
+
+def _restore(agent: OffPolicyAlgorithm, content: dict[str, Any]) -> list[Episode]:
+    """Take over the content of a checkpoint, and return its episodes."""
+    _begin_without_reset(agent)
+    agent.set_parameters(content["parameters"], exact_match=True, device=agent.device)
+    for name in _variables(agent):
+        getattr(agent, name).data.copy_(content["variables"][name])
+    for name, value in content["counters"].items():
+        setattr(agent, name, value)
+    agent._last_obs = content["last_obs"].cpu().numpy()
+    agent.ep_info_buffer = deque(content["episodes"], maxlen=agent._stats_window_size)
+    agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
+    _unpack_buffer(agent, content["buffer"])
+    _unpack_environment(agent, content["environment"])
+    _unpack_random(agent, content["random"])
+    return [(int(queries), float(best)) for queries, best in content["history"]]
+
+
+def seal(path: Path) -> None:
+    """Append the SHA-256 of the zip archive that `torch.save` wrote, as the archive's comment.
+
+    torch stores checksums of an archive's parts and does not check them: a flipped bit would change weights silently.
+    """
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)  # the archive ends with the length of its comment, 0 so far
+        file.write(_DIGEST_LENGTH.to_bytes(2, "little"))
+        file.seek(0)
+        digest = _digest(file, path.stat().st_size)
+        file.seek(0, os.SEEK_END)
+        file.write(digest)
+
+
+def is_sealed(path: Path) -> bool:
+    """Tell whether the file ends with the SHA-256 of what is before it."""
+    size = path.stat().st_size - _DIGEST_LENGTH
+    if size <= 0:
+        return False
+    with path.open("rb") as file:
+        return _digest(file, size) == file.read()
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """Compute the SHA-256 of the next `size` bytes, as hexadecimal digits."""
+    total = hashlib.sha256()
+    while size > 0 and (part := file.read(min(size, _CHUNK))):
+        total.update(part)
+        size -= len(part)
+    return total.hexdigest().encode()
 
 
 def _variables(agent: OffPolicyAlgorithm) -> list[str]:
-    """Learned tensors outside the networks and their optimisers, such as SAC's temperature."""
+    """Return the names of learned tensors outside the networks and their optimisers, such as SAC's temperature."""
     return agent._get_torch_save_params()[1]
 
 
 def _begin_without_reset(agent: OffPolicyAlgorithm) -> None:
-    """What `learn` sets up at first, but for the reset of the environment: that would query f."""
+    """Set up what `learn` sets up at first, but for the reset of the environment, which would query f."""
     assert agent.env is not None
     shape = agent.env.observation_space.shape
     assert shape is not None
@@ -111,7 +183,7 @@ def _unpack_buffer(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
 
 
 def _layers(agent: OffPolicyAlgorithm) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None]:
-    """The adapter and the wrappers around it that carry state."""
+    """Return the adapter and the wrappers around it that carry state."""
     monitor = scale = None
     env: Any = agent.env
     while not isinstance(env, GymVecEnv):
@@ -143,7 +215,7 @@ def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> No
 
 
 def _streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:
-    """Generators of the agent's own: its noise's, then its buffer's."""
+    """Return the agent's own generators: its noise's, then its buffer's."""
     noise, buffer = agent.action_noise, agent.replay_buffer
     streams = [noise.rng] if isinstance(noise, DirectionNoise) else []
     return [*streams, buffer.rng] if isinstance(buffer, SlopeBuffer) else streams

@@ -6,17 +6,20 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-MEMORY, LARGEST = 0.99, 10.0
+MEMORY = 0.99
+"""Weight of the old value in the running mean of the rewards' size, per step."""
+LARGEST = 10.0
+"""Scaled rewards are capped at this size."""
 
 
 class RewardScale(VecEnvWrapper):
     """Divides rewards by a running mean of their size, and caps them at +-10.
 
-    A run's decreases of f shrink by orders of magnitude; an exponential mean follows where a mean over all of history
+    A run's decreases of f shrink by orders of magnitude. An exponential mean follows them; a mean over all of history
     (SB3's VecNormalize) would not.
 
     Attributes:
-        scale: The running mean of |reward|; 0 before the first step.
+        scale: Running mean of |reward|, in units of f; 0 before the first step.
     """
 
     scale = 0.0

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 
 class GymVecEnv(VecEnv):
-    """Adapter with the conventions that Stable-Baselines3 expects.
+    """Adapts a vector environment to the conventions that Stable-Baselines3 expects.
 
     A row that ends starts anew in the same step; its info then holds `terminal_observation`, `TimeLimit.truncated`
     (ended, but not by reaching a terminal state) and the last step's own values, as SB3's own vector envs do.
@@ -21,10 +21,10 @@ class GymVecEnv(VecEnv):
         env: A vector environment whose autoreset mode is SAME_STEP.
 
     Attributes:
-        batch_info: The last step's infos as arrays over the rows, for loggers.
+        batch_info: Infos of the last step as arrays over the rows; a row that ended has its old episode's last values.
 
     Raises:
-        ValueError: Another autoreset mode: SB3 would store wrong transitions.
+        ValueError: The autoreset mode is another one, with which SB3 would store wrong transitions.
     """
 
     def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
@@ -43,7 +43,7 @@ class GymVecEnv(VecEnv):
     def reset(self) -> VecEnvObs:
         """Start all rows, with the seeds given to `seed()` if any."""
         seeds = [None if each is None else int(each) for each in self._seeds]
-        # Gymnasium's base class declares an int; its vector environments take one seed a row.
+        # Gymnasium's base class declares an int; its vector environments take one seed per row.
         seed: Any = None if all(each is None for each in seeds) else seeds
         observations, infos = self.env.reset(seed=seed)
         self._reset_seeds()
@@ -73,7 +73,7 @@ class GymVecEnv(VecEnv):
         return observations, rewards.astype(np.float32), done, rows
 
     def _split(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
-        """One dict a row from arrays with masks."""
+        """Turn arrays with masks into one dictionary per row."""
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for name, values in infos.items():
             mask = infos.get(f"_{name}")
@@ -89,7 +89,7 @@ class GymVecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The attribute of the batched environment, once a row."""
+        """Return the attribute of the batched environment, once per row."""
         return [getattr(self.env.unwrapped, attr_name) for _ in self._rows(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -97,12 +97,12 @@ class GymVecEnv(VecEnv):
         setattr(self.env.unwrapped, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the batched environment once; every row gets the answer."""
+        """Call a method of the batched environment once, and return the answer once per row."""
         answer = getattr(self.env.unwrapped, method_name)(*args, **kwargs)
         return [answer for _ in self._rows(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
-        """A batched environment has no wrappers a row."""
+        """Return False for every row: rows of a batched environment have no wrappers of their own."""
         return [False for _ in self._rows(indices)]
 
     def _rows(self, indices: VecEnvIndices) -> Sequence[int] | Iterable[int]:
@@ -110,7 +110,7 @@ class GymVecEnv(VecEnv):
 
 
 def _overlay(infos: dict[str, Any], final: dict[str, Any], done: np.ndarray) -> dict[str, Any]:
-    """The infos with the rows that ended showing their old episode's last values."""
+    """Return the infos with the last values of the old episode in the rows that ended."""
     merged = dict(infos)
     for name, values in final.items():
         if not name.startswith("_") and name in infos:

@@ -1,8 +1,9 @@
-"""The paper's MDP (section 3) over B rows: initial state, transition, end; pure but for the oracle's counts.
+"""The paper's MDP (section 3) over B rows: initial state, transition and end, pure but for the oracle's counts.
 
-state x_k; action u_k, a perturbation; transition g = delta u (eq. 2), x_{k+1} = x_k - eta g; reward the decrease of f.
-`ZOSamplingEnv` is this with B = 1, `ZOSamplingVectorEnv` with B = num_envs; neither adds mathematics of its own.
-`zo_gym.envs.views` turns states into observations, rewards and infos.
+The state is x_k and the action a perturbation u_k. The transition forms g = delta u (eq. 2), delta the slope along u,
+and moves to x_{k+1} = x_k - eta g; the reward is the decrease of f. `ZOSamplingEnv` is this with B = 1,
+`ZOSamplingVectorEnv` with B = num_envs; neither adds mathematics of its own. `zo_gym.envs.views` turns states into
+observations, rewards and infos.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Iterate, RunState, State, Step
+from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import cosine, unit
 from zo_gym.envs.spec import EnvSpec
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Generators
 from zo_gym.step import observe, sample, start, step
-from zo_gym.tree import concatenate, put, take
+from zo_gym.tree import concatenate, leaves, put, take, with_leaves
 
 
 class MDPState(NamedTuple):
-    """Everything that B rows carry from step to step."""
+    """Holds everything that B rows carry from step to step."""
 
     run: RunState
-    """Where the rows are, and the memories of rule and sampler."""
+    """Where the rows are, and the states of rule and sampler."""
     estimate: Tensor
     """g of the last step, (B, d); 0 at the start."""
     move: Tensor
@@ -36,18 +38,13 @@ class MDPState(NamedTuple):
     gate: State
     """The gate's state."""
 
-    @property
-    def iterate(self) -> Iterate:
-        """Return where the rows are."""
-        return self.run.iterate
-
 
 class Outcome(NamedTuple):
-    """What a transition revealed about B rows."""
+    """Holds what a transition revealed about B rows."""
 
     direction: Tensor
-    """The unit direction that x moved along (up to sign), (B, d): u, or g / |g| behind a shut gate; with
-    direction="scaled" the action that means it."""
+    """The unit direction that x moved along (up to sign), (B, d): u, or g / |g| behind a shut gate. With
+    direction="scaled": the action that would move x along it."""
     delta: Tensor
     """The measured slope of f along `direction`, (B,)."""
     rho: Tensor | None
@@ -79,10 +76,24 @@ def initial(
     return _start(spec, x, oracle(x[:, None, :], rows)[:, 0])
 
 
-def blank(spec: EnvSpec, rows: int) -> MDPState:
-    """Make a state of the right shapes and types with zeros for x and f. Costs no queries."""
+def restored(spec: EnvSpec, rows: int, tensors: list[Tensor]) -> MDPState:
+    """Return the state of so many rows whose tensors (`zo_gym.tree.leaves`) were saved. Costs no queries.
+
+    Raises:
+        ValueError: The tensors are not those of an environment with these settings.
+    """
     x = torch.zeros(rows, spec.problem.dim, dtype=spec.problem.dtype, device=spec.problem.device)
-    return _start(spec, x, x[:, 0])
+    blank = _start(spec, x, x[:, 0])
+    for name, value, expected in (
+        ("num_envs", tensors[0].shape[0], rows),
+        ("dim", tensors[0].shape[-1], spec.problem.dim),
+    ):
+        if value != expected:
+            raise ValueError(f"The state must be of {name} = {expected}, got {value}: another environment's.")
+    if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in leaves(blank)]:
+        raise ValueError("The state must be of an environment with the same settings (update, gate, sampler).")
+    state: MDPState = with_leaves(blank, tensors)
+    return state
 
 
 def _start(spec: EnvSpec, x: Tensor, fx: Tensor) -> MDPState:
@@ -91,39 +102,47 @@ def _start(spec: EnvSpec, x: Tensor, fx: Tensor) -> MDPState:
 
 
 def transition(
-    spec: EnvSpec, oracle: Oracle, generators: Generators, state: MDPState, actions: Tensor
+    spec: EnvSpec,
+    oracle: Oracle,
+    generators: Generators,
+    state: MDPState,
+    actions: Tensor,
+    rows: np.ndarray | None = None,
 ) -> tuple[MDPState, Outcome]:
-    """Step every row.
+    """Step B rows.
 
     Args:
         spec: The resolved settings.
         oracle: Counts the queries.
         generators: One per row, for the random phase.
-        state: B rows.
+        state: Where the rows are.
         actions: u before normalisation, (B, d), finite, in the problem's dtype and on its device.
+        rows: Indices (B,) of the oracle's runs that these are; None for all of them, in order.
 
     Returns:
-        The next state and what the step revealed. Costs `policy_cost` queries where the gate is open, `random_cost`
+        The next state, and what the step revealed. Costs `policy_cost` queries where the gate is open, `random_cost`
         where it is shut.
     """
     u = _direction_of(spec, state, actions)
     if spec.settings.gate == "open":
-        return _follow(spec, oracle, state, u, None)
+        return _follow(spec, oracle, state, u, rows)
+    runs = np.arange(len(u)) if rows is None else rows
     is_open = spec.gate.is_open(state.gate).cpu().numpy()
     if is_open.all():
-        return _follow(spec, oracle, state, u, np.arange(len(u)))
+        return _follow(spec, oracle, state, u, runs)
     if not is_open.any():
-        return _explore(spec, oracle, generators, state, u, np.arange(len(u)))
+        return _explore(spec, oracle, generators, state, u, runs)
     opened, shut = np.flatnonzero(is_open), np.flatnonzero(~is_open)
-    followed = _follow(spec, oracle, take(state, opened), take(u, opened), opened)
-    explored = _explore(spec, oracle, [generators[int(i)] for i in shut], take(state, shut), take(u, shut), shut)
+    followed = _follow(spec, oracle, take(state, opened), take(u, opened), runs[opened])
+    own = [generators[int(i)] for i in shut]
+    explored = _explore(spec, oracle, own, take(state, shut), take(u, shut), runs[shut])
     order = np.argsort(np.concatenate([opened, shut]))  # back to the rows' own order
     both = [concatenate(a, b) for a, b in zip(followed, explored, strict=True)]
     return take(both[0], order), take(both[1], order)
 
 
 def _direction_of(spec: EnvSpec, state: MDPState, actions: Tensor) -> Tensor:
-    """Turn actions (B, d) into the directions that they mean, (B, d)."""
+    """Turn actions (B, d) into directions (B, d)."""
     if spec.settings.direction == "raw":
         return actions
     if spec.settings.direction == "unit":
@@ -134,7 +153,7 @@ def _direction_of(spec: EnvSpec, state: MDPState, actions: Tensor) -> Tensor:
 def _scale(spec: EnvSpec, state: MDPState) -> Tensor:
     """Return the sampler's scales at x, (B, d)."""
     assert spec.sampler.scale is not None  # resolve() saw to it
-    return spec.sampler.scale(state.run.sampler, state.iterate.x)
+    return spec.sampler.scale(state.run.sampler, state.run.iterate.x)
 
 
 def _follow(
@@ -145,8 +164,11 @@ def _follow(
     done = step(oracle, spec.policy_step, state.run, u.unsqueeze(1), s.smoothing, reevaluate=s.reevaluate, rows=rows)
     slope = done.estimate.slopes.squeeze(1)
     rho = None if s.gate == "open" else torch.full_like(slope, math.nan)
-    part = _black_box_part(spec, oracle.instances_of(rows), state.iterate, u, slope)
-    return _close(spec, oracle, rows, state, done, Outcome(u, slope, rho, part))
+    outcome = Outcome(u, slope, rho)
+    if spec.problem.composite is not None:
+        term = _composite_part(spec, spec.problem.composite, oracle.instances_of(rows), state.run.iterate, u)
+        outcome = outcome._replace(black_box=(state.run.iterate.fx - term[0], slope - term[1]))
+    return _close(spec, oracle, rows, state, done, outcome)
 
 
 def _explore(
@@ -161,17 +183,22 @@ def _explore(
     assert probe_slope is not None
     rho = cosine(g, probe_slope[:, None] * u)  # (eq. 3)
     norm = torch.linalg.vector_norm(g, dim=-1).clamp_min(torch.finfo(g.dtype).tiny)
-    part = _black_box_part(spec, oracle.instances_of(rows), state.iterate, done.directions[:, 0], None)
-    return _close(spec, oracle, rows, state, done, Outcome(unit(g), done.estimate.gain / norm, rho, part))
+    outcome = Outcome(unit(g), done.estimate.gain / norm, rho)
+    if spec.problem.composite is not None:
+        u = done.directions[:, 0]
+        value, _ = _composite_part(spec, spec.problem.composite, oracle.instances_of(rows), state.run.iterate, u)
+        rest = state.run.iterate.fx - value
+        outcome = outcome._replace(black_box=(rest, torch.full_like(rest, math.nan)))
+    return _close(spec, oracle, rows, state, done, outcome)
 
 
 def _close(
     spec: EnvSpec, oracle: Oracle, rows: np.ndarray | None, state: MDPState, done: Step, outcome: Outcome
 ) -> tuple[MDPState, Outcome]:
-    """Return the state after a step, and its outcome with what only the whole step tells."""
-    g, x = done.estimate.gradient, state.iterate.x
+    """Return the state after a step, and its outcome with what needs the whole step."""
+    g, x = done.estimate.gradient, state.run.iterate.x
     gate = state.gate if outcome.rho is None else spec.gate.update(state.gate, outcome.rho)
-    if spec.settings.direction == "scaled":  # as an action: what the scales would turn into this direction
+    if spec.settings.direction == "scaled":  # the action that the scales would turn into this direction
         scale = _scale(spec, state).clamp_min(torch.finfo(x.dtype).tiny)
         outcome = outcome._replace(direction=unit(outcome.direction / scale))
     if spec.settings.diagnostics:
@@ -180,16 +207,13 @@ def _close(
     return MDPState(observe(spec.random_step, state.run, done), g, done.move, gate), outcome
 
 
-def _black_box_part(
-    spec: EnvSpec, instances: Tensor, at: Iterate, u: Tensor, slope: Tensor | None
-) -> tuple[Tensor, Tensor] | None:
-    """Subtract the composite term from f(x) and from the slope (B,) measured along u (B, d); (B,) each."""
-    if spec.problem.composite is None:
-        return None
+def _composite_part(
+    spec: EnvSpec, composite: CompositeTerm, instances: Tensor, at: Iterate, u: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute the composite term at x and its slope along u (B, d), as measured over mu; (B,) each."""
     mu = spec.settings.smoothing
-    term = spec.problem.composite.value(torch.stack([at.x, at.x + mu * u], dim=1), instances)  # (B, 2)
-    rest = at.fx - term[:, 0]
-    return rest, torch.full_like(rest, math.nan) if slope is None else slope - (term[:, 1] - term[:, 0]) / mu
+    term = composite.value(torch.stack([at.x, at.x + mu * u], dim=1), instances)  # (B, 2)
+    return term[:, 0], (term[:, 1] - term[:, 0]) / mu
 
 
 def restart(spec: EnvSpec, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:
@@ -201,7 +225,7 @@ def terminated(spec: EnvSpec, state: MDPState) -> np.ndarray:
     """Tell which rows reached the target, (B,) bool."""
     if spec.settings.target is None:
         return np.zeros(state.estimate.shape[0], dtype=bool)
-    return (state.iterate.fx <= spec.settings.target).cpu().numpy()
+    return (state.run.iterate.fx <= spec.settings.target).cpu().numpy()
 
 
 def truncated(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What `gym.make("ZOSampling-v0", ...)` takes, checked and turned into parts."""
+"""The keywords of `gym.make("ZOSampling-v0", ...)`, checked and turned into parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Direction = Literal["unit", "raw", "scaled"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What `gym.make("ZOSampling-v0", ...)` takes; `ZOSamplingEnv` explains each."""
+    """Holds the keywords of `gym.make("ZOSampling-v0", ...)`; the docstring of `ZOSamplingEnv` explains each."""
 
     problem: str | Problem | Callable[[Any], Any] = "breast_cancer"
     x0: Any = None
@@ -52,10 +52,25 @@ class Settings:
     sampler: str | Sampler = "gaussian"
     diagnostics: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what can be checked without the problem; the oracle and the parts check the rest.
+
+        Raises:
+            TypeError, ValueError: A value is not as described.
+        """
+        for name, known in (("observation", Observation), ("reward", Reward), ("direction", Direction)):
+            lookup(dict.fromkeys(get_args(known)), getattr(self, name), name)
+        for name in ("batched", "reevaluate", "diagnostics"):
+            check_flag(name, getattr(self, name))
+        if self.target is not None:
+            check_number("target", self.target)
+        check_number("gate_threshold", self.gate_threshold)
+        check_integer("num_directions", self.num_directions, 1)
+
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """The settings, resolved and checked."""
+    """Holds the settings, checked, and the parts that they name."""
 
     settings: Settings
     problem: Problem
@@ -72,7 +87,7 @@ class EnvSpec:
 
     @property
     def observation_dim(self) -> int:
-        """Length of one observation."""
+        """Return the length of one observation."""
         d = self.problem.dim
         if self.settings.observation == "context":
             assert self.problem.context is not None  # resolve() saw to it
@@ -81,7 +96,7 @@ class EnvSpec:
 
 
 def resolve(**options: Any) -> EnvSpec:
-    """Settings by keyword, checked, with names turned into things.
+    """Check settings given by keyword, and turn names into what they name.
 
     Raises:
         TypeError, ValueError: A keyword is unknown or its value not as described.
@@ -92,48 +107,59 @@ def resolve(**options: Any) -> EnvSpec:
     problem = as_problem(
         s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
     )
-    for name, value, known in (
-        ("observation", s.observation, get_args(Observation)),
-        ("reward", s.reward, get_args(Reward)),
-        ("direction", s.direction, get_args(Direction)),
-    ):
-        lookup(dict.fromkeys(known), value, name)
-    if s.observation == "context" and problem.context is None:
-        raise ValueError(
-            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
-        )
-    if s.target is not None:
-        check_number("target", s.target)
-    check_number("gate_threshold", s.gate_threshold)
-    for name in ("batched", "reevaluate", "diagnostics"):
-        check_flag(name, getattr(s, name))
+    _require_facts(s, problem)
     require_smoothing(s.smoothing, problem.dtype)
-    q = check_integer("num_directions", s.num_directions, 1)
-    for name, table, part in (("update", RULES, s.update), ("sampler", SAMPLERS, s.sampler)):
-        if is_learned(table, part):
-            raise ValueError(
-                f"{name} '{part}' is of no use untrained, got its name alone. Pass {name}=zo_gym.{name}s.{part}("
-                "weights=FILE), FILE from python -m zo_gym.meta.train."
-            )
-    if s.diagnostics and problem.gradient is None:
-        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
-    rule = s.update if isinstance(s.update, UpdateRule) else lookup(RULES, s.update, "update")(s.learning_rate)
-    gate = lookup(GATES, s.gate, "gate")(s.gate_threshold, problem.dim, q)
-    sampler = s.sampler if isinstance(s.sampler, Sampler) else lookup(SAMPLERS, s.sampler, "sampler")()
-    policy_step, random_step = Method(sampler, forward, rule, 1), Method(sampler, forward, rule, q)
-    policy_cost = cost(policy_step, 1, problem.dim, reevaluate=s.reevaluate)
-    random_cost = cost(random_step, q, problem.dim, probe=True, reevaluate=s.reevaluate)
-    require_budget(s.budget, policy_cost if s.gate == "open" else random_cost, s.on_failure)
+    rule = s.update if isinstance(s.update, UpdateRule) else _trained("update", RULES, s.update)(s.learning_rate)
+    sampler = s.sampler if isinstance(s.sampler, Sampler) else _trained("sampler", SAMPLERS, s.sampler)()
     if s.direction == "scaled" and sampler.scale is None:
         raise ValueError(
             f"direction='scaled' needs a sampler with learned scales, got {s.sampler!r}. Pass "
             "sampler=zo_gym.samplers.query_rnn(weights=FILE)."
         )
-    return EnvSpec(s, problem, gate, sampler, policy_step, random_step, policy_cost, random_cost)
+    q = int(s.num_directions)
+    gate = lookup(GATES, s.gate, "gate")(s.gate_threshold, problem.dim, q)
+    policy_step, random_step = Method(sampler, forward, rule, 1), Method(sampler, forward, rule, q)
+    spec = EnvSpec(
+        settings=s,
+        problem=problem,
+        gate=gate,
+        sampler=sampler,
+        policy_step=policy_step,
+        random_step=random_step,
+        policy_cost=cost(policy_step, 1, problem.dim, reevaluate=s.reevaluate),
+        random_cost=cost(random_step, q, problem.dim, probe=True, reevaluate=s.reevaluate),
+    )
+    require_budget(s.budget, spec.policy_cost if s.gate == "open" else spec.random_cost, s.on_failure)
+    return spec
+
+
+def _require_facts(settings: Settings, problem: Problem) -> None:
+    """Raise ValueError where the settings need a fact that the problem does not declare."""
+    if settings.observation == "context" and problem.context is None:
+        raise ValueError(
+            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
+        )
+    if settings.diagnostics and problem.gradient is None:
+        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
+
+
+def _trained(name: str, table: Mapping[str, Callable[..., Any]], part: str) -> Callable[..., Any]:
+    """Look up the factory of a part that works without training.
+
+    Raises:
+        TypeError, ValueError: The name is unknown, or the part is of no use without trained weights.
+    """
+    if is_learned(table, part):
+        factory = table[part].__name__
+        raise ValueError(
+            f"{name} '{part}' is of no use untrained, got its name alone. Pass {name}=zo_gym.{name}s.{factory}("
+            "weights=FILE), FILE from python -m zo_gym.meta.train."
+        )
+    return lookup(table, part, name)
 
 
 def make_oracle(spec: EnvSpec, rows: int) -> Oracle:
-    """An oracle for `rows` runs under the settings' budget, noise and failure policy."""
+    """Make an oracle for `rows` runs under the settings' budget, noise and failure policy."""
     s = spec.settings
     generators = [torch.Generator(device=spec.problem.device)] * rows
     return Oracle(

@@ -15,23 +15,31 @@ from gymnasium.vector.utils import batch_space
 from zo_gym.base import Iterate
 from zo_gym.checks import check_integer
 from zo_gym.envs import mdp, views
-from zo_gym.envs.env import episode_generator, instances_of, spaces_of, to_tensor
-from zo_gym.envs.mdp import MDPState
+from zo_gym.envs.interface import episode_generator, instances_of, row_seeds, spaces_of, to_tensor
+from zo_gym.envs.mdp import MDPState, Outcome
 from zo_gym.envs.spec import make_oracle, resolve
-from zo_gym.tree import leaves, with_leaves
+from zo_gym.registry import lookup
+from zo_gym.tree import leaves, put, take
+
+AUTORESET = {"same-step": AutoresetMode.SAME_STEP, "next-step": AutoresetMode.NEXT_STEP}
+"""The keyword `autoreset_mode` -> Gymnasium's mode."""
 
 
 class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickle):
-    """`ZOSamplingEnv` with a batch of rows: one evaluation f(X[n, d]) serves all of them.
+    """Advances n episodes of `ZOSamplingEnv` as the rows of one batch: one evaluation f(X[n, d]) serves all of them.
 
-    Row i is the scalar environment seeded with seed + i, bit for bit. A row that ends starts anew in the same step
-    (`AutoresetMode.SAME_STEP`): the returned observation is the new episode's first, and `info["final_obs"][i]` and
-    `info["final_info"]` hold the old one's last. Every info array comes with a mask `_name`, as in
-    `gymnasium.vector.SyncVectorEnv`.
+    Row i is the scalar environment seeded with seed + i, bit for bit. Every info array comes with a mask `_name`, as in
+    `gymnasium.vector.SyncVectorEnv`. `copy.deepcopy` and `pickle` carry the settings, not the episodes; for these there
+    are `state_dict` and `load_state_dict`.
 
     Args:
         problem: See `ZOSamplingEnv`.
         num_envs: n.
+        autoreset_mode: When a row that ended starts anew. "same-step": in the step that ended it; the returned
+            observation is the new episode's first, and `info["final_obs"][i]` and `info["final_info"]` hold the last of
+            the old one. "next-step": in the next step, which ignores the row's action and returns reward 0; Gymnasium's
+            `NormalizeObservation` of vector environments accepts no other. An `AutoresetMode` names either, too.
+        max_episode_steps: Truncate an episode after so many steps, as `gymnasium.make` does; None or -1 for no limit.
         **options: See `ZOSamplingEnv`. There is nothing to render.
     """
 
@@ -41,13 +49,28 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     }
 
     def __init__(
-        self, problem: Any = "breast_cancer", *, num_envs: int = 1, render_mode: None = None, **options: Any
+        self,
+        problem: Any = "breast_cancer",
+        *,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = "same-step",
+        max_episode_steps: int | None = None,
+        render_mode: None = None,
+        **options: Any,
     ) -> None:
-        EzPickle.__init__(self, problem, num_envs=num_envs, render_mode=render_mode, **options)
+        own = {"autoreset_mode": autoreset_mode, "max_episode_steps": max_episode_steps, "render_mode": render_mode}
+        EzPickle.__init__(self, problem, num_envs=num_envs, **own, **options)
         self.num_envs = check_integer("num_envs", num_envs, 1)
         if render_mode is not None:
             raise ValueError(f"render_mode must be None for the batched environment, got {render_mode!r}.")
         self.render_mode = None
+        mode: Any = autoreset_mode
+        self.autoreset_mode: AutoresetMode = (
+            mode if mode in AUTORESET.values() else lookup(AUTORESET, mode, "autoreset_mode")
+        )
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        endless = max_episode_steps in (None, -1)
+        self._most_steps = None if endless else check_integer("max_episode_steps", max_episode_steps, 1)
         self.config = resolve(problem=problem, **options)
         self.single_observation_space, self.single_action_space = spaces_of(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -58,15 +81,17 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         self._generators: list[torch.Generator] = [torch.Generator()] * self.num_envs
         self._state: MDPState | None = None
         self._last: Iterate | None = None
+        self._steps = np.zeros(self.num_envs, dtype=np.int64)  # of each row's episode
+        self._waiting = np.zeros(self.num_envs, dtype=bool)  # rows that the next step starts anew
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """One generator a row, as in `gymnasium.vector.SyncVectorEnv`."""
+        """Return one generator a row, as `gymnasium.vector.SyncVectorEnv` does."""
         return tuple(self._stream(row) for row in range(self.num_envs))
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The seed of each row's generator."""
+        """Return the seed of each row's generator."""
         self.np_random  # noqa: B018 - seeds the rows that have no stream yet
         return tuple(self._seeds)
 
@@ -77,59 +102,74 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
 
         Args:
             seed: Row i is seeded with seed + i; or one seed (or None) a row.
-            options: {"instance": [...]} chooses each row's problem of a family; without it, and when a row starts anew,
-                the row's generator does. No other is known.
+            options: {"instance": [...]} chooses each row's instance; without it, and when a row starts anew, the row's
+                generator draws one. There is no other option.
         """
         instances = instances_of(self.config, options, self.num_envs)
-        if seed is None:
-            seeds: list[int | None] = [None] * self.num_envs
-        elif isinstance(seed, (int, np.integer)):
-            seeds = [int(seed) + row for row in range(self.num_envs)]
-        elif isinstance(seed, Sequence) and len(seed) == self.num_envs:
-            seeds = list(seed)
-        else:
-            raise ValueError(f"seed must be None, an int, or a list of {self.num_envs} (num_envs), got {seed!r:.80}.")
-        for row, value in enumerate(seeds):
+        for row, value in enumerate(row_seeds(seed, self.num_envs)):
             if value is not None:
                 self._streams[row], self._seeds[row] = seeding.np_random(value)
         self._state = None  # until the new episodes have begun
         self._generators = [episode_generator(self._stream(row), self.config) for row in range(self.num_envs)]
         self._state = mdp.initial(self.config, self.oracle, self._generators, np.arange(self.num_envs), instances)
-        self._last = self._state.iterate
-        return views.observation(self.config, self.oracle, self._state), self._masked(
+        self._last = self._state.run.iterate
+        self._steps[:], self._waiting[:] = 0, False
+        infos = views.masked(
             views.info(self.config, self.oracle, self._state, None), np.ones(self.num_envs, dtype=bool)
         )
+        return views.observation(self.config, self.oracle, self._state), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every row with its action (num_envs, d); rows that end start anew. See `ZOSamplingEnv.step`."""
         if self._state is None:
             raise ResetNeeded("No episode is running. Call reset() before step().")
         u = to_tensor(self.config, actions, (self.num_envs, self.config.problem.dim))
-        before = self._state
-        state, outcome = mdp.transition(self.config, self.oracle, self._generators, before, u)
-        reward = views.reward(self.config, before, state)
-        self._state, self._last = state, state.iterate
-        terminated = mdp.terminated(self.config, state)
-        truncated = mdp.truncated(self.config, self.oracle, state) & ~terminated
+        before, going = self._state, ~self._waiting
+        state, outcome = self._advance(before, u, going)
+        reward = views.reward(self.config, before, state)  # 0 in a waiting row, which has not moved
+        self._state, self._last = state, state.run.iterate
+        self._steps += going
+        terminated = mdp.terminated(self.config, state) & going
+        truncated = mdp.truncated(self.config, self.oracle, state) & ~terminated & going
+        if self._most_steps is not None:
+            truncated |= (self._steps >= self._most_steps) & going  # terminated or not, as gymnasium's TimeLimit
         observation = views.observation(self.config, self.oracle, state)
         report = views.info(self.config, self.oracle, state, outcome)
-        ended = terminated | truncated
-        if not ended.any():
-            return observation, reward, terminated, truncated, self._masked(report, ~ended)
-        rows = np.flatnonzero(ended)
-        final_obs = np.full(self.num_envs, None, dtype=object)
-        for row in rows:
-            final_obs[row] = observation[row].copy()
-        self._restart(rows)
-        observation[rows] = views.observation(self.config, self.oracle, self._state)[rows]
-        fresh = views.info(self.config, self.oracle, self._state, None)
-        infos = self._masked(report, ~ended) | self._masked(fresh, np.ones_like(ended))
-        infos |= {"final_obs": final_obs, "_final_obs": ended}
-        infos |= {"final_info": self._masked(report, ended), "_final_info": ended.copy()}
+        ended, anew = terminated | truncated, self._waiting
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            anew = ended
+        else:
+            self._waiting = ended
+        infos: dict[str, Any] = views.masked(report, ~anew)
+        if not anew.any():
+            return observation, reward, terminated, truncated, infos
+        rows = np.flatnonzero(anew)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            final_obs = np.full(self.num_envs, None, dtype=object)
+            for row in rows:
+                final_obs[row] = observation[row].copy()
+            infos |= {"final_obs": final_obs, "_final_obs": ended}
+            infos |= {"final_info": views.masked(report, ended), "_final_info": ended.copy()}
+        fresh = self._restart(rows)
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._last = fresh.run.iterate
+        observation[rows] = views.observation(self.config, self.oracle, fresh)[rows]
+        infos |= views.masked(views.info(self.config, self.oracle, fresh, None), np.ones_like(anew))
         return observation, reward, terminated, truncated, infos
 
+    def _advance(self, state: MDPState, u: torch.Tensor, going: np.ndarray) -> tuple[MDPState, Outcome | None]:
+        """Step the rows that are going, (num_envs,) bool; the others stay, and repeat another row's outcome."""
+        if going.all():
+            return mdp.transition(self.config, self.oracle, self._generators, state, u)
+        rows = np.flatnonzero(going)
+        if not len(rows):
+            return state, None
+        generators = [self._generators[row] for row in rows]
+        after, outcome = mdp.transition(self.config, self.oracle, generators, take(state, rows), take(u, rows), rows)
+        return put(state, rows, after), take(outcome, np.maximum(np.cumsum(going) - 1, 0))
+
     def true_cosine(self) -> np.ndarray | None:
-        """Each row's cos(g, grad f) of the last step, (num_envs,): see `zo_gym.envs.views.true_cosine`."""
+        """Compute each row's cos(g, grad f) of the last step, (num_envs,): see `zo_gym.envs.views.true_cosine`."""
         if self._state is None:
             return None
         found = views.true_cosine(self.config, self.oracle, self._state)
@@ -137,12 +177,12 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
 
     @property
     def x(self) -> torch.Tensor:
-        """The iterates after the last step in full precision, (num_envs, d); of a row that ended, its last one."""
+        """Return the iterates after the last step in full precision, (num_envs, d); a row that ended shows its last."""
         return self._shown().x.clone()
 
     @property
     def best_x(self) -> torch.Tensor:
-        """Each row's iterate with the least f in its episode, (num_envs, d); of a row that ended, the old episode's."""
+        """Return each episode's iterate with the least f, (num_envs, d); of a row that ended, the old episode's."""
         return self._shown().best_x.clone()
 
     def _shown(self) -> Iterate:
@@ -151,7 +191,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         return self._last
 
     def state_dict(self) -> dict[str, Any]:
-        """Where all rows stand, their generators included, as tensors and plain values: nothing that runs on load.
+        """Return the state of all rows and their generators as tensors and plain values, which run no code on load.
 
         Raises:
             ResetNeeded: There is no episode yet.
@@ -164,6 +204,8 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             "generators": [generator.get_state() for generator in self._generators],
             "streams": [self._stream(row).bit_generator.state for row in range(self.num_envs)],
             "seeds": list(self.np_random_seed),
+            "steps": self._steps.tolist(),
+            "waiting": self._waiting.tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -172,12 +214,11 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         Raises:
             ValueError: It came from an environment with other settings; nothing has changed.
         """
-        blank = mdp.blank(self.config, self.num_envs)
-        self._require_same_shape(state["tensors"], leaves(blank))
+        restored = mdp.restored(self.config, self.num_envs, state["tensors"])
         self.oracle.load_state_dict(state["oracle"])
-        self._state = with_leaves(blank, state["tensors"])
-        self._last = self._state.iterate
+        self._state, self._last = restored, restored.run.iterate
         self._seeds = list(state["seeds"])
+        self._steps, self._waiting = np.array(state["steps"]), np.array(state["waiting"])
         for row in range(self.num_envs):
             self._streams[row], _ = seeding.np_random(self._seeds[row])
             self._stream(row).bit_generator.state = state["streams"][row]
@@ -185,22 +226,15 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             self._generators[row].set_state(state["generators"][row].cpu())
         self.oracle.generators = list(self._generators)
 
-    def _require_same_shape(self, given: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
-        rows, d = wanted[0].shape
-        found = given[0].shape
-        for name, value, expected in (("num_envs", found[0], rows), ("dim", found[-1], d)):
-            if value != expected:
-                raise ValueError(f"The state must be of {name} = {expected}, got {value}: another environment's.")
-        if [tensor.shape for tensor in given] != [tensor.shape for tensor in wanted]:
-            raise ValueError("The state must be of an environment with the same settings (update, gate, sampler).")
-
-    def _restart(self, rows: np.ndarray) -> None:
+    def _restart(self, rows: np.ndarray) -> MDPState:
         assert self._state is not None
         ended, self._state = self._state, None  # until the new episodes have begun
         for row in rows:
             self._generators[row] = episode_generator(self._stream(row), self.config)
         generators = [self._generators[row] for row in rows]
         self._state = mdp.restart(self.config, self.oracle, generators, ended, rows)
+        self._steps[rows] = 0
+        return self._state
 
     def _stream(self, row: int) -> np.random.Generator:
         stream = self._streams[row]
@@ -208,6 +242,3 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             stream, self._seeds[row] = seeding.np_random()
             self._streams[row] = stream
         return stream
-
-    def _masked(self, report: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
-        return report | {f"_{name}": mask.copy() for name in report}

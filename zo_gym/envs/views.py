@@ -1,4 +1,4 @@
-"""What agents and loggers see of the MDP: observations, rewards, infos and the true cosine. Costs no queries."""
+"""Turns states of the MDP into observations, rewards, infos and the true cosine, at no query."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def observation(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:
 
 def reward(spec: EnvSpec, before: MDPState, after: MDPState) -> np.ndarray:
     """Compute the rewards, float64 (B,), from f(x_k) and f(x_{k+1})."""
-    return REWARDS[spec.settings.reward](_host(before.iterate.fx.double()), _host(after.iterate.fx.double()))
+    f_old, f_new = (state.run.iterate.fx.double().cpu().numpy() for state in (before, after))
+    return REWARDS[spec.settings.reward](f_old, f_new)
 
 
 def true_cosine(spec: EnvSpec, oracle: Oracle, state: MDPState) -> Tensor | None:
@@ -31,15 +32,15 @@ def true_cosine(spec: EnvSpec, oracle: Oracle, state: MDPState) -> Tensor | None
     """
     if spec.problem.gradient is None:
         return None
-    return cosine(state.estimate, spec.problem.gradient(state.iterate.x - state.move, oracle.instances))
+    return cosine(state.estimate, spec.problem.gradient(state.run.iterate.x - state.move, oracle.instances))
 
 
 def info(spec: EnvSpec, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> dict[str, np.ndarray]:
-    """Collect what a person or a logger wants to know, arrays with leading dimension B; `outcome` is None at reset."""
+    """Collect the infos, arrays with leading dimension B; `outcome` is None at reset."""
     report = {
         "queries": oracle.queries.copy(),
-        "f": _host(state.iterate.fx),
-        "best_f": _host(state.iterate.best_f),
+        "f": _host(state.run.iterate.fx),
+        "best_f": _host(state.run.iterate.best_f),
     }
     if spec.problem.size > 1:
         report["instance"] = _host(oracle.instances)
@@ -60,24 +61,29 @@ def info(spec: EnvSpec, oracle: Oracle, state: MDPState, outcome: Outcome | None
     return report
 
 
+def masked(report: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Add to each info the mask (B,) of the rows that it is about, as Gymnasium's vector environments do."""
+    return report | {f"_{name}": mask.copy() for name in report}
+
+
 def _host(values: Tensor) -> np.ndarray:
     """Copy the values into numpy memory of their own."""
     return values.cpu().numpy().copy()
 
 
 def _see_x(oracle: Oracle, state: MDPState) -> np.ndarray:
-    return _to_float32(state.iterate.x)
+    return _to_float32(state.run.iterate.x)
 
 
 def _see_history(oracle: Oracle, state: MDPState) -> np.ndarray:
     left = np.log1p(oracle.remaining.astype(np.float64))[:, None].astype(np.float32)  # (B, 1)
-    return np.concatenate([*map(_to_float32, (state.iterate.x, state.estimate, state.move)), left], axis=1)
+    return np.concatenate([*map(_to_float32, (state.run.iterate.x, state.estimate, state.move)), left], axis=1)
 
 
 def _see_context(oracle: Oracle, state: MDPState) -> np.ndarray:
     context = oracle.problem.context
     assert context is not None  # resolve() saw to it
-    return np.concatenate([_to_float32(state.iterate.x), _to_float32(context[oracle.instances])], axis=1)
+    return np.concatenate([_to_float32(state.run.iterate.x), _to_float32(context[oracle.instances])], axis=1)
 
 
 def _to_float32(values: Tensor) -> np.ndarray:
@@ -98,7 +104,7 @@ OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], np.ndarray]] = {
     "history": _see_history,
     "context": _see_context,
 }
-"""x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context; concatenated."""
+"""Concatenates x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context."""
 
 REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "decrease": lambda fx, f_new: fx - f_new,
@@ -106,4 +112,4 @@ REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "relative": lambda fx, f_new: (fx - f_new) / np.maximum(np.abs(fx), np.finfo(np.float64).tiny),
     "log": _log_decrease,
 }
-"""(f(x_k), f(x_{k+1})) -> reward. "paper" is the formula as printed: a maximiser of it makes f grow."""
+"""Computes the reward from f(x_k) and f(x_{k+1}). "paper" is the formula as printed: who maximises it makes f grow."""

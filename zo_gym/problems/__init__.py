@@ -43,7 +43,7 @@ def make_problem(
     """Build the problem registered under a name.
 
     Args:
-        name: A key of `PROBLEMS`; "mnist_attack[3]" is instance 3 alone of "mnist_attack".
+        name: A key of `PROBLEMS`; "mnist_attack[3]" names image 3 alone of "mnist_attack".
         dtype: Floating type of x and f; None for the problem's own: float64, which finite differences need, or float32
             for attacks.
         device: Where f is evaluated.
@@ -55,6 +55,9 @@ def make_problem(
         TypeError: Unknown option, or dtype is not a floating torch.dtype.
     """
     factory, instance = find(name)
+    if instance is not None and has_splits(name.rpartition("[")[0]):
+        victim = factory.args[0]  # type: ignore[attr-defined]  # a partial
+        factory, instance = partial(attack.attack_on_image, victim, instance), None
     parameters = inspect.signature(factory).parameters.values()
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
         known = {parameter.name for parameter in parameters} - {"dtype", "device"}
@@ -68,7 +71,7 @@ def make_problem(
 
 
 def has_splits(name: Any) -> bool:
-    """Tell whether this is the name of a problem of many instances, with the option `split` to train and test apart."""
+    """Tell whether this names a problem of many instances with the option `split`, to train and test on others."""
     if not isinstance(name, str):
         return False
     factory, instance = find(name)

@@ -1,6 +1,6 @@
 """Ill-conditioned, ridged and multimodal functions in the manner of the BBOB suite.
 
-Each is h(z) with z = R (x - x*): `instance` seeds the shift x* ~ U[-4, 4]^d and the rotation R, and the minimum is
+Each function is h(z) with z = R (x - x*). `instance` seeds the shift x* ~ U[-4, 4]^d and the rotation R; the minimum is
 0 at x*. Starts are uniform in [-4, 4]^d. Deviations from BBOB, for closed-form gradients and known curvature: one
 rotation, no oscillation or asymmetry transforms, no boundary penalty, and a minimum of 0 instead of a random value.
 
@@ -31,7 +31,7 @@ def ellipsoid(
     dtype: torch.dtype = torch.float64,
     device: Device = "cpu",
 ) -> Problem:
-    """h(z) = sum_i condition^((i-1)/(d-1)) z_i^2: every scale at once. dim >= 2, condition >= 1."""
+    """Make h(z) = sum_i condition^((i-1)/(d-1)) z_i^2, which has every scale at once. dim >= 2, condition >= 1."""
     d, condition = check_integer("dim", dim, 2), check_at_least("condition", condition, 1.0)
     weights = condition ** torch.linspace(0.0, 1.0, d, dtype=torch.float64)
     return _weighted_squares("ellipsoid", weights, instance, dtype, device)
@@ -45,7 +45,10 @@ def discus(
     dtype: torch.dtype = torch.float64,
     device: Device = "cpu",
 ) -> Problem:
-    """h(z) = condition z_1^2 + sum_{i>1} z_i^2: one direction far steeper than the rest. dim >= 2, condition >= 1."""
+    """Make h(z) = condition z_1^2 + sum_{i>1} z_i^2, far steeper along one axis than the others.
+
+    dim >= 2, condition >= 1.
+    """
     d, condition = check_integer("dim", dim, 2), check_at_least("condition", condition, 1.0)
     weights = torch.ones(d, dtype=torch.float64)
     weights[0] = condition
@@ -60,9 +63,9 @@ def bent_cigar(
     dtype: torch.dtype = torch.float64,
     device: Device = "cpu",
 ) -> Problem:
-    """h(z) = z_1^2 + condition sum_{i>1} z_i^2: one direction far flatter than the rest. dim >= 2, condition >= 1.
+    """Make h(z) = z_1^2 + condition sum_{i>1} z_i^2, far flatter along one axis than the others.
 
-    The cigar is straight here: BBOB bends it by the asymmetry transform.
+    dim >= 2, condition >= 1. The cigar is straight here; BBOB bends it by the asymmetry transform.
     """
     d, condition = check_integer("dim", dim, 2), check_at_least("condition", condition, 1.0)
     weights = torch.full((d,), condition, dtype=torch.float64)
@@ -73,7 +76,7 @@ def bent_cigar(
 def sharp_ridge(
     *, dim: int = 10, instance: int = 0, dtype: torch.dtype = torch.float64, device: Device = "cpu"
 ) -> Problem:
-    """h(z) = z_1^2 + 100 |(z_2, ..., z_d)|: not differentiable on the ridge that leads to the minimum. dim >= 2.
+    """Make h(z) = z_1^2 + 100 |(z_2, ..., z_d)|, not differentiable on the ridge that leads to the minimum. dim >= 2.
 
     On the ridge itself, `gradient` is the subgradient along it.
     """
@@ -91,7 +94,7 @@ def sharp_ridge(
 def rastrigin(
     *, dim: int = 10, instance: int = 0, dtype: torch.dtype = torch.float64, device: Device = "cpu"
 ) -> Problem:
-    """h(z) = sum_i z_i^2 + 10 (1 - cos(2 pi z_i)): about 10^d local minima on a bowl. dim >= 1."""
+    """Make h(z) = sum_i z_i^2 + 10 (1 - cos(2 pi z_i)), a bowl with about 10^d local minima. dim >= 1."""
 
     def value(z: Tensor) -> Tensor:  # 1 - cos(2t) = 2 sin(t)^2, which keeps its digits near the minimum
         return squared_norm(z) + squared_norm(torch.sin(math.pi * z)).mul_(20.0)
@@ -103,7 +106,7 @@ def rastrigin(
 
 
 def _weighted_squares(name: str, weights: Tensor, instance: int, dtype: torch.dtype, device: Device) -> Problem:
-    """h(z) = sum_i weights_i z_i^2."""
+    """Make h(z) = sum_i weights_i z_i^2."""
     root, twice = weights.sqrt().to(device, dtype), (2.0 * weights).to(device, dtype)
     return _rotated(name, len(weights), lambda z: squared_norm(z * root), lambda z: z * twice, instance, dtype, device)
 
@@ -111,7 +114,7 @@ def _weighted_squares(name: str, weights: Tensor, instance: int, dtype: torch.dt
 def _rotated(
     name: str, d: int, value: Objective, slope: Objective, instance: int, dtype: torch.dtype, device: Device
 ) -> Problem:
-    """The problem f(x) = h(R (x - x*)), from h (m, d) -> (m,) and its gradient (m, d) -> (m, d)."""
+    """Make f(x) = h(R (x - x*)) from h (m, d) -> (m,) and its gradient (m, d) -> (m, d)."""
     seed = torch.Generator().manual_seed(check_integer("instance", instance, 0))
     optimum = uniform_start(d, seed, 4.0).to(device, dtype)
     rotation = linear_map(random_rotation(d, seed).to(device, dtype))

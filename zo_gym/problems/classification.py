@@ -1,4 +1,4 @@
-"""Non-convex binary classification: the first experiment of Anonymous (2022), section 4.3.
+"""Non-convex binary classification, the first experiment of Anonymous (2022), section 4.3.
 
     f(w) = (1/n) sum_i (y_i - 1 / (1 + exp(-w . x_i)))^2,    x0 ~ N(0, I) / sqrt(d)
 
@@ -19,13 +19,13 @@ from zo_gym.problems.user_function import random_start
 from zo_gym.registry import lookup
 
 NEGATIVE_LABEL = {"pm1": -1.0, "01": 0.0}
-"""The option `labels` -> what the negative class is coded as."""
+"""The option `labels` -> the number that codes the negative class."""
 
 
 def breast_cancer(
     *, labels: str = "pm1", dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Problem:
-    """Wisconsin breast cancer (569 x 30, standardised, bundled with scikit-learn): +1 is benign.
+    """Make the problem on Wisconsin breast cancer (569 x 30, standardised, bundled with scikit-learn); +1 is benign.
 
     Args:
         labels: "pm1" for y in {-1, +1} as printed in the paper, "01" for y in {0, 1}.
@@ -39,7 +39,7 @@ def breast_cancer(
 def libsvm(
     name: str, *, labels: str = "pm1", dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Problem:
-    """A LIBSVM set: heart_scale (d = 13), german.numer_scale (24) or a9a (123).
+    """Make the problem on a LIBSVM set: heart_scale (d = 13), german.numer_scale (24) or a9a (123).
 
     Args:
         name: The file's name.
@@ -48,7 +48,7 @@ def libsvm(
         device: Where f is evaluated.
 
     Raises:
-        ValueError, NotADirectoryError, FileNotFoundError: As `zo_gym.datasets.locate`.
+        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
     """
     features, targets = load_libsvm(name)
     return classification(name, features.toarray(), targets, labels=labels, dtype=dtype, device=device)
@@ -63,12 +63,12 @@ def classification(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> Problem:
-    """The paper's objective on any data.
+    """Make the paper's objective on any data.
 
     Examples that occur more than once are evaluated once and weighted, which changes f by rounding only.
 
     Args:
-        name: What figures call the problem.
+        name: The name that figures use.
         features: x_i as rows, (n, d).
         targets: Classes in {-1, +1}, (n,).
         labels: "pm1" for y in {-1, +1} as printed in the paper, "01" for y in {0, 1}.
@@ -76,7 +76,7 @@ def classification(
         device: Where f is evaluated.
 
     Raises:
-        ValueError: Unknown `labels`, or a target that is neither -1 nor +1.
+        ValueError: `labels` is unknown, or a target is neither -1 nor +1.
     """
     negative = lookup(NEGATIVE_LABEL, labels, "labels option")
     strange = targets[np.abs(targets) != 1]
@@ -111,7 +111,7 @@ def classification(
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows of (n, k) and how often each occurs; by bytes, several times quicker than by columns."""
+    """Find the distinct rows of (n, k) and how often each occurs; by bytes, several times quicker than by columns."""
     keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
     _, first, counts = np.unique(keys, return_index=True, return_counts=True)
     return rows[first], counts

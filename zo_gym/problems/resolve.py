@@ -1,4 +1,4 @@
-"""What a user may pass as `problem`: a name, a function, or a `Problem`."""
+"""Turns what a user may pass as a problem, a name, a function or a `Problem`, into a `Problem`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from zo_gym.problems.user_function import from_callable, start_point
 
 @dataclass(frozen=True)
 class ProblemArguments:
-    """What goes with a problem that a user passes.
+    """Holds the arguments that go with a problem that a user passes.
 
     Attributes:
         x0: Start (d,) instead of the problem's own; needed (or `dim`) for a function.
         dim: d; for a function without x0, or a registered problem that takes it.
         batched: For a function: f(X[m, d]) -> (m,).
-        device: Of a registered problem; a function follows x0.
+        device: Where a registered problem is evaluated; a function follows x0.
         options: Further keywords of a registered problem, e.g. {"labels": "01"}.
         errors: For a function: see `from_callable`.
         executor: For a function: see `from_callable`.
@@ -49,7 +49,9 @@ def as_problem(problem: str | Problem | Callable[[Any], Any], **arguments: Any) 
     """
     given = ProblemArguments(**arguments)
     if not isinstance(given.options, (Mapping, type(None))):
-        raise TypeError(f"problem_options must be a dict of keywords, got {given.options!r}.")
+        raise TypeError(f"problem_options must be a dict of keywords, got {given.options!r:.80}.")
+    if "device" in (given.options or {}):
+        raise TypeError(f"problem_options must not hold 'device', got {given.options!r:.80}. Pass device= itself.")
     if callable(problem):
         return _from_function(problem, given)
     if given.batched or given.executor is not None:

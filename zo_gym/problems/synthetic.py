@@ -22,7 +22,7 @@ def quadratic(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> Problem:
-    """f(x) = 1/2 (x - x*)^T H (x - x*), x* ~ N(0, I), H = Q^T diag(lambda) Q; minimum 0 at x*.
+    """Make f(x) = 1/2 (x - x*)^T H (x - x*), x* ~ N(0, I), H = Q^T diag(lambda) Q; the minimum is 0 at x*.
 
     The eigenvalues are spaced evenly on a log scale from 1 to `condition`, Q is a random rotation. Starts ~ N(0, I) /
     sqrt(d).
@@ -30,7 +30,7 @@ def quadratic(
     Args:
         dim: d >= 1.
         condition: lambda_max / lambda_min >= 1; must be 1 if dim is 1.
-        instance: Seed of x* and Q.
+        instance: Seeds x* and Q.
         dtype: Type of x and f.
         device: Where f is evaluated.
     """
@@ -57,7 +57,9 @@ def quadratic(
 
 
 def rosenbrock(*, dim: int = 10, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Problem:
-    """f(x) = sum_i 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2; minimum 0 at (1, ..., 1). Starts uniform in [-2, 2]^d.
+    """Make f(x) = sum_i 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2; the minimum is 0 at (1, ..., 1).
+
+    Starts are uniform in [-2, 2]^d.
 
     Args:
         dim: d >= 2.
@@ -65,7 +67,8 @@ def rosenbrock(*, dim: int = 10, dtype: torch.dtype = torch.float64, device: tor
         device: Where f is evaluated.
 
     Reference:
-        Rosenbrock (1960), in the chained form of De Jong (1975).
+        Rosenbrock (1960), "An automatic method for finding the greatest or least value of a function", in the chained
+        form of De Jong (1975).
     """
     d = check_integer("dim", dim, 2)
 
@@ -102,7 +105,7 @@ def logistic(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> Problem:
-    """Convex: f(w) = (1/n) sum_i log(1 + exp(-y_i w . a_i)) + l2/2 |w|^2 on synthetic data.
+    """Make the convex f(w) = (1/n) sum_i log(1 + exp(-y_i w . a_i)) + l2/2 |w|^2 on synthetic data.
 
     a_i ~ N(0, I) in R^d, and y_i is +1 with probability 1 / (1 + exp(-w' . a_i)), else -1, for one w' ~ N(0, I). Starts
     ~ N(0, I) / sqrt(d). The minimum is positive and has no closed form.
@@ -111,7 +114,7 @@ def logistic(
         dim: d >= 1.
         samples: n >= 1.
         l2: Weight of the regulariser, >= 0; f is l2-strongly convex.
-        instance: Seed of the data.
+        instance: Seeds the data.
         dtype: Type of w and f.
         device: Where f is evaluated.
     """
@@ -143,6 +146,6 @@ def logistic(
 
 
 def uniform_start(dim: int, generator: torch.Generator, radius: float) -> Tensor:
-    """~ U[-radius, radius]^d, shape (d,), float64."""
+    """Draw from U[-radius, radius]^d, shape (d,), float64."""
     unit = torch.rand(dim, generator=generator, dtype=torch.float64, device=generator.device)
     return (2.0 * unit - 1.0) * radius

@@ -18,14 +18,14 @@ from zo_gym.problem import Problem, single_problem
 
 
 def start_point(x0: Any, dim: int | None = None) -> Tensor:
-    """x0 as a one-dimensional floating tensor of its own, dtype and device following x0 (float64 where x0 has none).
+    """Copy x0 into a floating tensor (d,) with the dtype and device of x0, or float64 where x0 has no floating dtype.
 
     Raises:
         TypeError: x0 is not numeric, or complex.
         ValueError: x0 is not of shape (d,) with d = `dim` >= 1, or not finite.
     """
     try:
-        x = x0.detach().clone() if isinstance(x0, Tensor) else torch.from_numpy(np.array(x0))
+        x = x0.detach().clone() if isinstance(x0, Tensor) else _to_tensor(np.array(x0))
     except (TypeError, ValueError) as error:
         raise TypeError(f"x0 must be a list, array or tensor of numbers, got {x0!r}.") from error
     if x.is_complex() or x.dtype == torch.bool:
@@ -49,16 +49,16 @@ def from_callable(
     errors: Literal["raise", "nan"] = "raise",
     executor: Executor | None = None,
 ) -> Problem:
-    """Wrap a user's function.
+    """Make a problem of a user's function.
 
     Args:
-        fun: f(x) with x (d,), or with `batched` f(X) with X (m, d) -> (m,). It gets tensors if x0 is a tensor and
-            numpy arrays otherwise, each time fresh copies.
+        fun: f(x) with x (d,), or with `batched` f(X) with X (m, d) -> (m,). It receives tensors if x0 is a tensor and
+            numpy arrays otherwise, fresh copies each time.
         x0: Start (d,). Without it, starts are drawn ~ N(0, I) / sqrt(d), float64.
         dim: d, needed where there is no x0.
         batched: f takes all points of a step at once.
-        errors: What an exception inside a pointwise f means: "raise" passes it on, "nan" makes it a failed value
-            (with a warning) that the oracle's `on_failure` deals with.
+        errors: What happens at an exception inside a pointwise f: "raise" passes it on, "nan" makes it a failed value
+            (with a warning), which the oracle treats by its `on_failure`.
         executor: Evaluates a pointwise f at many points in parallel; the caller shuts it down.
 
     Raises:
@@ -70,6 +70,8 @@ def from_callable(
             "(gym.make also takes dim=)."
         )
     count = None if dim is None else check_integer("dim", dim, 1)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"executor must be a concurrent.futures.Executor, got {executor!r:.80}.")
     if batched and executor is not None:
         raise ValueError("executor= runs a pointwise f in parallel; a batched f gets all points at once. Drop one.")
     start = None if x0 is None else start_point(x0, count)
@@ -85,14 +87,16 @@ def from_callable(
 
 
 def random_start(dim: int, generator: torch.Generator) -> Tensor:
-    """~ N(0, I) / sqrt(d), shape (d,)."""
+    """Draw from N(0, I) / sqrt(d), shape (d,), float64."""
     return torch.randn(dim, generator=generator, dtype=torch.float64, device=generator.device) / math.sqrt(dim)
 
 
 def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Tensor]:
+    """Wrap f(X) so that it takes a tensor (m, d) and returns one (m,)."""
+
     def evaluate(points: Tensor) -> Tensor:
         values = fun(points.clone() if tensors else points.cpu().numpy().copy())
-        values = values if isinstance(values, Tensor) else torch.from_numpy(_real(values, "f(X)"))
+        values = values if isinstance(values, Tensor) else _to_tensor(_real(values, "f(X)"))
         if values.is_complex():
             raise ObjectiveError(f"f(X) must return real numbers, got {values.dtype}.")
         if values.shape != points.shape[:1]:
@@ -108,6 +112,8 @@ def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Ten
 def _pointwise(
     fun: Callable[[Any], Any], tensors: bool, errors: Literal["raise", "nan"], executor: Executor | None
 ) -> Callable[[Tensor], Tensor]:
+    """Wrap f(x) so that it takes a tensor (m, d) and returns one (m,)."""
+
     def evaluate(points: Tensor) -> Tensor:
         arguments = list(points.clone() if tensors else points.cpu().numpy().copy())
         calls: list[Callable[[], Any]]
@@ -132,6 +138,7 @@ def _pointwise(
 
 
 def _scalar(value: Any) -> float:
+    """Return the number that a pointwise f returned."""
     if type(value) is float:
         return value
     if isinstance(value, Tensor):
@@ -145,7 +152,25 @@ def _scalar(value: Any) -> float:
 
 
 def _real(value: Any, what: str) -> np.ndarray:
+    """Return what f returned as an array of real numbers."""
     array = np.asarray(value)
+    if array.dtype == object and all(type(entry) in (int, float) for entry in array.flat):
+        array = np.array([_nearest(entry) for entry in array.flat]).reshape(array.shape)  # more than 64 bits
     if array.dtype.kind not in "fiub":
         raise ObjectiveError(f"{what} must return real numbers, got {type(value).__name__}: {value!r:.80}.")
     return array
+
+
+def _nearest(number: int | float) -> float:
+    """Convert to a float; what is too large for one becomes infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _to_tensor(array: np.ndarray) -> Tensor:
+    """Copy into a tensor; torch takes neither foreign byte orders nor more than 64 bits nor negative strides."""
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))

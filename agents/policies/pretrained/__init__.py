@@ -1,7 +1,7 @@
-"""Policies that ship with the package, each a folder with config.json, weights.safetensors and CARD.md.
+"""Policies that are shipped with the package, each a folder with config.json, weights.safetensors and CARD.md.
 
-`zo_gym.minimize("mnist_attack", method="pretrained:mnist-attack", composite=True)` attacks with one: no training, no
-download.
+`zo_gym.minimize("mnist_attack[0]", method="pretrained:mnist-attack", composite=True)` attacks an image with one,
+without training or download.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from zo_gym.composite.term import CompositeTerm
 from zo_gym.registry import lookup
 
 from ..bundle import Policy, load_policy
-from ..policy_method import LEARNING_RATE, REFRESH, SHARPNESS, field_of, follow, steps
+from ..policy_method import LEARNING_RATE, REFRESH, SHARPNESS, follow, gradient_guess, steps
 
 FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """The policies that are there, e.g. "mnist-attack"."""
+    """Return the names of the shipped policies, e.g. "mnist-attack"."""
     return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
 
 
 def folder(name: str) -> Path:
-    """Where the policy of this name lies.
+    """Return the folder of the policy of this name.
 
     Raises:
         ValueError: Unknown name.
@@ -35,7 +35,7 @@ def folder(name: str) -> Path:
 
 
 def load(name: str) -> Policy:
-    """The policy of this name.
+    """Load the policy of this name.
 
     Raises:
         ValueError: Unknown name.
@@ -44,7 +44,7 @@ def load(name: str) -> Policy:
 
 
 def card(name: str) -> str:
-    """What is to be known of the policy before it is used: data, training, results and limits, as Markdown.
+    """Return the card of the policy of this name, its data, training, results and limits, as Markdown.
 
     Raises:
         ValueError: Unknown name.
@@ -62,42 +62,45 @@ def method(
     learning_rate: float = LEARNING_RATE,
     sharpness: float = SHARPNESS,
 ) -> Method:
-    """The method "pretrained:<variant>": a guess that the run's own slopes correct (`zo_gym.gradient_models.guided_gp`).
+    """Build the method "pretrained:<variant>": a policy's guess of the gradient that the run's own slopes correct.
 
-    With weights= instead of a variant it is "pretrained" alone, and the guess is a policy of your own.
+    `zo_gym.gradient_models.guided_gp` says how. With weights= instead of a variant the method is called "pretrained"
+    alone, and the policy is your own.
 
     Args:
-        dim: d; the policy must be of the same.
+        dim: d, which must be the policy's.
         variant: Which policy; see `names`.
         weights: A policy that `python train.py --policy directional` trained, or its folder, `runs/<run>/policy`.
-        context: What the policy knows of each row's problem besides x, (B, k).
+        context: What the policy observes of each row's problem besides x, (B, k).
         composite: The composite term of f, where the run takes it exactly.
         learning_rate: Length of the first step, in units of x.
         sharpness: p >= 1; see `zo_gym.updates.sharpened`.
 
     Raises:
-        FileNotFoundError: No policy there.
+        FileNotFoundError, NotADirectoryError: No policy folder is there.
         TypeError, ValueError: Unknown policy, one of another dimension or context, or one that does not model slopes.
     """
     if bool(variant) == (weights is not None):
-        told = "both" if variant else "neither"
+        given = "both" if variant else "neither"
         raise ValueError(
-            f"method 'pretrained' needs a policy that ships, method='pretrained:NAME' with one of "
-            f"{', '.join(names())}, or weights=, the folder of another; got {told}."
+            "method 'pretrained' needs a policy that ships, method='pretrained:NAME' with one of "
+            f"{', '.join(names())}, or weights=, the folder of another; got {given}."
         )
     name = f"'{variant}'" if variant else "of weights="
     policy = load(variant) if variant else weights
     if not isinstance(policy, Policy):
         policy = load_policy(Path(str(policy)))
     if policy.config.dim != dim:
-        raise ValueError(f"Policy {name} is for d = {policy.config.dim}, and the problem has d = {dim}.")
+        raise ValueError(
+            f"Policy {name} is for d = {policy.config.dim}, and the problem has d = {dim}. Choose or train another."
+        )
     if context is None and policy.config.observation_dim > dim:
         raise ValueError(
-            f"Policy {name} must be told the context of the problem, and it has none. Pass a problem with one, "
-            "e.g. 'mnist_attack'."
+            f"Policy {name} observes the context of a problem, and this one has none. Pass a problem with one, "
+            "e.g. 'mnist_attack[0]'."
         )
     return follow(
-        field_of(policy, context),
+        gradient_guess(policy, context),
         1 if context is None else len(context),
         composite,
         shape=policy.config.shape,

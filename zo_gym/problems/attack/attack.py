@@ -1,4 +1,4 @@
-"""Attacks on the built-in victims: the paper's second experiment, section 4.2. One image is one instance."""
+"""Attacks on the built-in victims, the paper's second experiment (section 4.2). One image is one instance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zo_gym.composite.norm_penalty import NORMS
 from zo_gym.problem import Generators, Problem
 from zo_gym.problems.attack.augment import distorted
 from zo_gym.problems.attack.network import CLASSES, classifier
-from zo_gym.problems.attack.objective import CHUNK, Scene
+from zo_gym.problems.attack.objective import CHUNK, AttackSetting
 from zo_gym.problems.attack.victim import VICTIMS, Victim, load_victim
 from zo_gym.registry import lookup, reject_unknown
 from zo_gym.rng import make_generator
@@ -25,15 +25,16 @@ SPLITS: dict[str, tuple[int, int | None]] = {
     "validation": (100, 100),
     "fresh": (200, None),
 }
-"""Name -> its first image and how many it holds, among the correctly classified test images in a fixed order; None: the
-rest."""
+"""Name -> its first image and how many it holds, among the correctly classified test images in a fixed order. None
+stands for the rest."""
 
 _ORDER_SEED = 0
+"""Seed of that order."""
 
 
 @dataclass(frozen=True)
 class AttackOptions:
-    """Which images are attacked, and how.
+    """Chooses which images are attacked, and how.
 
     Attributes:
         split: "train" and "test" hold 50 images each, "validation" 100, "fresh" the rest; no two share an image.
@@ -44,8 +45,8 @@ class AttackOptions:
         target: That class; an image of that class aims at the next one. None for (t0 + 1) mod 10.
         augmented_share: Share of the episodes that start at a rotated, scaled and shifted copy of the image instead of
             the image, for training a policy; f stays the same.
-        dtype: Of x and f. float32 carries smoothing >= 1e-3 well (TF32 would not, and is kept off on CUDA); float64 is
-            about 3 times slower on "mnist".
+        dtype: Floating type of x and f. float32 carries smoothing >= 1e-3 well (TF32 would not, and is kept off on
+            CUDA); float64 is about 3 times slower on "mnist".
         device: Where f is evaluated.
     """
 
@@ -93,7 +94,7 @@ class AttackOptions:
 
 
 class Attack(NamedTuple):
-    """An attack and what a gallery shows of it."""
+    """Holds an attack and what a gallery shows of it."""
 
     problem: Problem
     """One instance per image."""
@@ -104,18 +105,39 @@ class Attack(NamedTuple):
     targets: Tensor | None
     """t, int64 (size,), the classes aimed at; None for an untargeted attack."""
     predict: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """x (n, d) -> the class that the victim predicts for clip(x, 0, 1), int64 (n,), and its softmax probability (n,)."""
+    """x (n, d) -> the class that the victim predicts for clip(x, 0, 1), (n,), and its softmax probability, (n,)."""
     victim: Victim
 
 
-def attack(victim: str, **options: Any) -> Problem:
+def attack(victim: str, /, **options: Any) -> Problem:
     """Make the problem alone of `attack_on`; the options are those of `AttackOptions`.
 
     Raises:
         TypeError, ValueError: An option is unknown or not as described.
     """
-    reject_unknown(options, [item.name for item in fields(AttackOptions)], f"problem '{victim}_attack'")
+    name = f"{victim}_attack"
+    if "image" in options:
+        image = options["image"]
+        raise TypeError(f"problem '{name}' takes no option image=, got {image!r}. Use the name '{name}[{image}]'.")
+    reject_unknown(options, [item.name for item in fields(AttackOptions)], f"problem '{name}'")
     return attack_on(victim, AttackOptions(**options)).problem
+
+
+def attack_on_image(victim: str, image: int, /, **options: Any) -> Problem:
+    """Make the problem of one image of a split; the other options are those of `AttackOptions`.
+
+    Raises:
+        TypeError, ValueError: An option is unknown or not as described, or the split does not hold the image.
+    """
+    split = options.get("split", "train")
+    _, available = lookup(SPLITS, split, "split")
+    most = options.get("size", available)
+    if most is not None and image >= most:
+        raise ValueError(
+            f"image must be < {most}, the size of split '{split}', got {image}. Choose another, or split=."
+        )
+    found = attack(victim, **{"size": image + 1, **options})
+    return replace(found.subset([image]), name=f"{found.name}[{image}]")
 
 
 def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
@@ -124,11 +146,11 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
     Args:
         victim: "mnist" (d = 784, needs the MNIST files and on first use a minute of training), "mnist_mlp" or
             "mnist_wide" (other networks on the same data), or "digits" (d = 64).
-        options: Which images, and how.
+        options: Chooses the images and the objective.
 
     Raises:
-        ValueError: Unknown victim, or the split holds fewer images.
-        ValueError, NotADirectoryError, FileNotFoundError: As `zo_gym.datasets.locate`.
+        ValueError: The victim is unknown, or the split holds fewer images.
+        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
 
     Reference: Anonymous (2022), eq. (9).
     """
@@ -139,13 +161,12 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
     chosen = _correct_images(trained, pixels, classes, first + options.size)[first:]
     if len(chosen) < options.size:
         raise ValueError(
-            f"size must be <= {len(chosen)}, what split '{options.split}' of victim '{victim}' holds, "
-            f"got {options.size}."
+            f"size must be <= {len(chosen)}, the size of split '{options.split}' for '{victim}', got {options.size}."
         )
     images, labels = pixels[chosen].to(options.device, options.dtype), classes[chosen].to(options.device)
     logits = classifier(trained.recipe, trained.weights, dtype=options.dtype, device=options.device)
-    scene = Scene(logits, images, labels, options.targets(labels), float(options.c), options.norm)
-    problem = scene.problem(f"{victim}_attack", (source.recipe.side,) * 2)
+    setting = AttackSetting(logits, images, labels, options.targets(labels), float(options.c), options.norm)
+    problem = setting.problem(f"{victim}_attack", (source.recipe.side,) * 2)
     if options.augmented_share > 0:
         problem = _augmented(problem, images, source.recipe.side, options.augmented_share)
 
@@ -154,7 +175,7 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
             confidence, label = torch.softmax(logits(x.clamp(0.0, 1.0)), dim=1).max(dim=1)
         return label, confidence
 
-    return Attack(problem, images, labels, scene.targets, predict, trained)
+    return Attack(problem, images, labels, setting.targets, predict, trained)
 
 
 def _augmented(plain: Problem, images: Tensor, side: int, share: float) -> Problem:
@@ -175,8 +196,8 @@ def _augmented(plain: Problem, images: Tensor, side: int, share: float) -> Probl
 def _correct_images(victim: Victim, images: Tensor, labels: Tensor, count: int) -> Tensor:
     """Find the first `count` images, in a fixed random order, that the victim classifies correctly; their indices.
 
-    All of them are returned where they are fewer. The CPU judges in float32, always: the choice depends on the victim
-    alone.
+    All of them are returned where they are fewer. The victim always runs on the CPU in float32 here, so that the choice
+    depends on it alone.
     """
     logits = classifier(victim.recipe, victim.weights)
     order = torch.randperm(len(images), generator=make_generator(_ORDER_SEED))

@@ -1,4 +1,4 @@
-"""Exploring starts: rotated, scaled and shifted copies of an image, for policies to learn where no attack has been."""
+"""Augmentation: rotated, scaled and shifted copies of images, which give a policy more starts to train at."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 ROTATION, SCALING, SHIFT = math.pi / 8, 0.2, 0.12
-"""Most of a rotation in radians, of a change of size, and of a shift as a share of the image's side."""
+"""The largest rotation in radians, change of size as a share of it, and shift as a share of the image's side."""
 
 
 def distorted(images: Tensor, side: int, draws: Tensor) -> Tensor:
-    """Copies of images (b, side * side), each turned, resized and moved within the bounds above; bilinear.
+    """Turn, resize and shift each image within the bounds above, with bilinear interpolation; (b, side * side).
 
-    What comes into view from outside is 0.
+    Pixels from outside the image are 0.
 
     Args:
-        images: At least one.
-        side: Of each.
-        draws: From 0 to 1, (b, 5), where to be within the bounds: of the turn, width, height, and the two shifts.
+        images: (b, side * side), b >= 1.
+        side: Width and height of an image in pixels.
+        draws: Numbers from 0 to 1, (b, 5), that place the turn, width, height and the two shifts within the bounds.
     """
     a, b, c, dx, dy = (2 * draws.double() - 1).unbind(1)
     turn, width, height = ROTATION * a, 1 + SCALING * b, 1 + SCALING * c

@@ -1,8 +1,7 @@
-"""A small image classifier as plain functions over its weights, and how it is trained.
+"""A small image classifier as plain functions over its weights, and its training.
 
-conv - pool - relu - conv - pool - relu - fc - relu - fc,    max-pooling 2 x 2, 10 classes
-
-or without the convolutions: fc - relu - fc.
+The layers are conv - pool - relu - conv - pool - relu - fc - relu - fc, with max-pooling 2 x 2 and 10 classes, or
+without the convolutions fc - relu - fc.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """An architecture and how it is trained: Adam with a one-cycle learning rate on the cross-entropy.
+    """Describes an architecture and its training: Adam with a one-cycle learning rate on the cross-entropy.
 
     Attributes:
-        side: Images are side x side.
-        channels: Of the two convolutions; None leaves them out: a perceptron with one hidden layer.
-        kernel: Width of their filters.
-        padding: Zeros around their inputs.
-        hidden: Width of the first fully connected layer.
+        side: Width and height of the images in pixels.
+        channels: Numbers of filters of the two convolutions; None leaves these out: a perceptron with one hidden layer.
+        kernel: Width and height of the filters in pixels.
+        padding: Width of the border of zeros around the convolutions' inputs, in pixels.
+        hidden: Units of the first fully connected layer.
         epochs: Passes over the training images.
-        batch_size: Images a step.
-        learning_rate: The highest of the cycle.
-        seed: Of the initial weights and of the order of the images.
+        batch_size: Images in a training step.
+        learning_rate: The highest learning rate of the cycle.
+        seed: Seeds the initial weights and the order of the images.
     """
 
     side: int
@@ -56,13 +55,13 @@ class Recipe:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Side of the image that each convolution puts out."""
+        """Return the side of the image that each convolution puts out, in pixels."""
         first = self.side + 2 * self.padding - self.kernel + 1
         return first, first // 2 + 2 * self.padding - self.kernel + 1
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each layer's weights, biases left out."""
+        """Return the shape of each layer's weights, biases left out."""
         if self.channels is None:
             return {"fc1": (self.hidden, self.side**2), "fc2": (CLASSES, self.hidden)}
         first, second = self.channels
@@ -75,7 +74,7 @@ class Recipe:
 
     @property
     def most_numbers(self) -> int:
-        """The most numbers of one image that a layer puts out."""
+        """Return the most numbers that a layer puts out for one image."""
         if self.channels is None:
             return self.hidden
         return max(side**2 * channels for side, channels in zip(self.widths, self.channels, strict=True))
@@ -84,17 +83,18 @@ class Recipe:
 def classifier(
     recipe: Recipe, weights: Weights, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Objective:
-    """The network as a function: images (n, d) -> logits (n, 10); autograd passes through it.
+    """Make the network as a function: images (n, d) -> logits (n, 10); autograd passes through it.
 
     On the CPU a row's logits do not depend on the other rows, since the fully connected layers are `LinearMap`s and
-    convolutions go image by image, except by rounding: where torch has several threads and one image, or, in float32,
-    where oneDNN takes another kernel for another batch. On CUDA, too, float32 has its 24 bits (`exact_convolutions`).
+    convolutions go image by image. Rounding is the exception: where torch has several threads and one image, or, in
+    float32, where oneDNN takes another kernel for another batch. On CUDA, too, float32 has its 24 bits
+    (`exact_convolutions`).
 
     Args:
         recipe: The architecture.
         weights: What `fit` returned.
-        dtype: Of images and logits. On the CPU, float32 is about 3 times faster than float64.
-        device: Where to compute.
+        dtype: Type of images and logits. On the CPU, float32 is about 3 times faster than float64.
+        device: Where the network is evaluated.
     """
     placed = {key: _channels_last(value.to(device, dtype)) for key, value in weights.items()}
     products = {key: linear_map(placed[key]).apply for key in ("fc1", "fc2")}
@@ -108,10 +108,10 @@ def classifier(
 
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
-    """Inside, convolutions in float32 on CUDA keep its 24 bits.
+    """Keep the 24 bits of float32 in convolutions on CUDA, inside the context.
 
-    torch lets them round to the 11 bits of TF32 where the GPU can, which is far more than small steps change in f:
-    of a difference along 1e-3 u little but that rounding would be left. Matrix products keep their bits by default.
+    By default torch lets them round to the 11 bits of TF32 where the GPU can, which changes f by more than a small step
+    does: a difference along 1e-3 u would be mostly rounding. Matrix products keep their bits by default.
     """
     cudnn: Any = torch.backends.cudnn
     new = hasattr(cudnn, "conv")  # torch >= 2.9, which refuses to read the old flag once a new one was set
@@ -125,12 +125,15 @@ def exact_convolutions() -> Iterator[None]:
 
 
 def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
-    """Trained weights.
+    """Train the network.
 
     Args:
-        recipe: How to train.
+        recipe: The architecture and its training.
         images: (n, d), float32 in [0, 1].
         labels: (n,), int64.
+
+    Returns:
+        The trained weights.
     """
     generator = make_generator(recipe.seed)
     weights = {key: value.requires_grad_() for key, value in _initial_weights(recipe, generator).items()}
@@ -147,10 +150,9 @@ def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
     return {key: value.detach().contiguous() for key, value in weights.items()}
 
 
-def _logits(
-    recipe: Recipe, weights: Weights, product: Callable[[Tensor, str], Tensor], images: Tensor
-) -> Tensor:  # (n, d) -> (n, 10)
-    # channels last: convolutions run twice as fast
+def _logits(recipe: Recipe, weights: Weights, product: Callable[[Tensor, str], Tensor], images: Tensor) -> Tensor:
+    """Compute the logits (n, 10) of images (n, d); `product` multiplies rows by the matrix of a layer."""
+    # With channels last, convolutions run twice as fast.
     x = images.reshape(-1, recipe.side, recipe.side, 1).permute(0, 3, 1, 2)
     for layer in [name for name in ("conv1", "conv2") if name in weights]:
         x = F.conv2d(x, weights[layer], weights[f"{layer}.bias"], padding=recipe.padding)
@@ -160,7 +162,7 @@ def _logits(
 
 
 def _initial_weights(recipe: Recipe, generator: torch.Generator) -> Weights:
-    """~ U[-1, 1] / sqrt(inputs of a unit), biases too: torch's own default for these layers."""
+    """Draw from U[-1, 1] / sqrt(inputs of a unit), biases too, as torch's own layers do by default."""
     weights: Weights = {}
     for layer, shape in recipe.shapes.items():
         for key, size in ((layer, shape), (f"{layer}.bias", shape[:1])):
@@ -170,12 +172,12 @@ def _initial_weights(recipe: Recipe, generator: torch.Generator) -> Weights:
 
 
 def _channels_last(weight: Tensor) -> Tensor:
-    """The layout of filters that makes convolutions quicker; other weights as they are."""
+    """Lay filters out so that convolutions are quicker; return other weights as they are."""
     return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
 
 
 def _batches(n: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices (batch_size,), every epoch in a new order, its remainder left out."""
+    """Yield indices (batch_size,), every epoch in a new order with its remainder left out."""
     for _ in range(recipe.epochs):
         order = torch.randperm(n, generator=generator)
         yield from torch.split(order[: n - n % recipe.batch_size], recipe.batch_size)

@@ -2,8 +2,8 @@
 
     f(x) = max(z_t0(a) - max_{j != t0} z_j(a), 0) + c |a - x0|_p,    a = clip(x, 0, 1)
 
-z are the victim's logits, x0 the original image and t0 its label. x itself is not clipped: a method may leave the box,
-where f is flat.
+z are the victim's logits, x0 is the original image and t0 its label. x itself is not clipped: a method may leave the
+box, where f is flat.
 
 Deviations. The paper's scores F are not specified; logits keep the first term from saturating, where probabilities
 would make f flat around a confident prediction. Starts are x0 + 1e-4 N(0, I), as in Ruan et al. (2019): at x0 itself
@@ -46,15 +46,15 @@ def attack_loss(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Images and the classifier under attack.
+class AttackSetting:
+    """Holds images and the classifier under attack, and computes f.
 
     Attributes:
         logits: Computes z (n, 10) of images (n, d).
         images: x0, (size, d), in [0, 1].
         labels: t0, int64 (size,).
         targets: t, int64 (size,); None for an untargeted attack.
-        c: Weight of the distortion, >= 0.
+        c: Weight of the distortion, >= 0, in logits per unit of the norm.
         norm: A key of `zo_gym.composite.norm_penalty.NORMS`.
     """
 

@@ -1,11 +1,11 @@
-"""The image classifiers that attacks are aimed at: trained here on first use, then kept in the cache.
+"""Victims, the image classifiers that attacks are aimed at: trained here on first use, then kept in the cache.
 
-"mnist" is the network of Ruan et al. (2019): conv 20 of 5 x 5, conv 50 of 5 x 5, fc 500, fc 10, trained on
-all 60,000 training images. "mnist_mlp" and "mnist_wide" are other networks for the same images: a policy that learned
-on one victim can be tried on another. "digits" is a small one for
-scikit-learn's 8 x 8 digits, trained on 1,000 of them.
+"mnist" is the network of Ruan et al. (2019), "Learning to learn by zeroth-order oracle" (arXiv 1910.09464): conv 20 of
+5 x 5, conv 50 of 5 x 5, fc 500, fc 10, trained on all 60,000 training images. "mnist_mlp" and "mnist_wide" are other
+networks for the same images, so that a policy trained on one victim can be tried on another. "digits" is a small one
+for scikit-learn's 8 x 8 digits, trained on 1,000 of them.
 
-Training is seeded and runs on the CPU, so that the same machine makes the same weights again; other machines round
+Training is seeded and runs on the CPU, so that the same machine makes the same weights again. Other machines round
 otherwise and make slightly different ones, which is why a victim carries the sha256 of its weights.
 """
 
@@ -30,23 +30,24 @@ from zo_gym.registry import lookup
 from zo_gym.rng import make_generator
 
 _FORMAT = 1
-"""Enters the cache file's name; raise it when other code would make other weights from the same recipe."""
+"""Version of the code, a part of the cache file's name: raise it when the same recipe would make other weights."""
 _DIGITS_TRAINING = 1000
+"""Number of training images of "digits"; the other 797 are for tests."""
 _LOG = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """What a victim is made from."""
+    """Holds what a victim is made from."""
 
     recipe: Recipe
     examples: Callable[[str], tuple[Tensor, Tensor]]
     """"train" or "test" -> images (n, d), float32 in [0, 1], and labels (n,), int64."""
     data_sha256: Callable[[], str]
-    """Identifies the examples, quicker than reading them."""
+    """Identifies the examples without reading them all."""
 
 
 class Victim(NamedTuple):
-    """A trained classifier."""
+    """Holds a trained classifier."""
 
     name: str
     recipe: Recipe
@@ -54,21 +55,21 @@ class Victim(NamedTuple):
     accuracy: float
     """Share of the test images that it classifies correctly."""
     sha256: str
-    """Of the weights."""
+    """Checksum of the weights, in hex."""
 
 
 def load_victim(name: str) -> Victim:
-    """The victim from the cache, or trained and put there: a minute for "mnist", seconds for "digits".
+    """Load the victim from the cache, or train it and put it there, which takes a minute for "mnist".
 
-    It lies in the subfolder "victims" of `$ZO_GYM_CACHE`, or of the user's cache, under a name that changes with the
+    The cache is the subfolder "victims" of `$ZO_GYM_CACHE`, or of the user's cache; the file's name changes with the
     recipe and the data. A damaged file is replaced.
 
     Args:
         name: A key of `VICTIMS`.
 
     Raises:
-        ValueError: Unknown name.
-        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; as `zo_gym.datasets.locate`.
+        ValueError: The name is unknown.
+        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
     """
     source = lookup(VICTIMS, name, "victim")
     path = _cache_path(name, source)
@@ -90,7 +91,7 @@ def load_victim(name: str) -> Victim:
 
 
 def train(name: str, source: Source) -> Victim:
-    """The victim made anew, cache or not."""
+    """Train the victim, whether the cache holds it or not."""
     weights = fit(source.recipe, *source.examples("train"))
     images, labels = source.examples("test")
     right = classifier(source.recipe, weights)(images).argmax(dim=1) == labels
@@ -110,7 +111,7 @@ def _write(path: Path, victim: Victim) -> None:
 
 
 def _read(path: Path, name: str, recipe: Recipe) -> Victim:
-    """The victim that `_write` wrote.
+    """Read the victim that `_write` wrote.
 
     Raises:
         ValueError: The file is damaged.

@@ -1,0 +1,163 @@
+"""Turn arguments into a training run, new or resumed: its environment, agent and folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from zo_gym.files import provenance, write_json
+from zo_gym.problems import find
+
+from .arguments import TrainArgs, check, check_resumed, load_args, preset_of, problem_options, resolve_device
+from .build import build_agent, build_env, while_training
+from .policies.bundle import PolicyConfig
+from .presets import Preset
+from .sb3.callbacks import env_of
+from .sb3.checkpoint import Episode, load_checkpoint
+
+MOST_TRANSITIONS = 1_000_000
+"""Transitions that a replay buffer holds at most."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Holds a run that is being trained.
+
+    Attributes:
+        args: What the user asked for.
+        folder: Where it is kept.
+        settings: Keywords of the environment that the policy is meant for.
+        preset: Hyper-parameters, resolved.
+        agent: The agent on its training environment.
+    """
+
+    args: TrainArgs
+    folder: Path
+    settings: dict[str, Any]
+    preset: Preset
+    agent: OffPolicyAlgorithm
+
+
+def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
+    """Return the keywords of `ZOSampling-v0` for these arguments.
+
+    Raises:
+        ValueError: Unknown problem, or --problem-options is not a JSON object.
+    """
+    find(args.problem)  # refuses an unknown name
+    return {
+        "problem": args.problem,
+        "problem_options": problem_options(args),
+        "observation": preset.observation,
+        "reward": args.reward,
+        "smoothing": args.smoothing,
+        "learning_rate": preset.learning_rate,
+        "update": preset.update,
+        "budget": args.budget,
+        "noise_std": args.noise_std,
+        "reevaluate": args.noise_std > 0,
+        "gate": preset.gate,
+        "gate_threshold": args.gate_threshold,
+        "num_directions": args.num_directions,
+    }
+
+
+def prepare(args: TrainArgs, folder: Path = Path()) -> Run:
+    """Build environment and agent for these arguments. Costs no queries.
+
+    Raises:
+        ValueError, TypeError: An argument is not as described.
+    """
+    check(args)
+    device = resolve_device(args.device)
+    preset = preset_of(args)
+    torch.set_num_threads(preset.threads)
+    settings = environment_settings(args, preset)
+    env = build_env(while_training(settings, preset), preset.num_envs, preset.scale_rewards, device)
+    most_steps = preset.total_queries // 2 + preset.num_envs
+    agent = build_agent(
+        args.algo,
+        env,
+        preset,
+        shape=env_of(env).config.problem.shape,
+        seed=args.seed,
+        device=device,
+        buffer_size=max(1000, min(most_steps, MOST_TRANSITIONS)),
+    )
+    return Run(args, folder, settings, preset, agent)
+
+
+def begin(args: TrainArgs) -> Run:
+    """Prepare a new run, and make its folder with config.json.
+
+    Raises:
+        ValueError, TypeError: An argument is not as described; no folder is made.
+    """
+    run = prepare(args)
+    run = dataclasses.replace(run, folder=new_folder(args))
+    config = {"args": asdict(args), "preset": asdict(run.preset), "environment": run.settings, **provenance()}
+    write_json(run.folder / "config.json", config)
+    return run
+
+
+def resume(args: TrainArgs) -> tuple[Run, list[Episode]]:
+    """Prepare the run of the folder `args.resume` where its checkpoint left it. Costs no queries.
+
+    Args:
+        args: The run's own arguments, but for --progress and --total-queries, which extends it.
+
+    Returns:
+        The run, and the episodes that had ended.
+
+    Raises:
+        FileNotFoundError, ValueError: It is not a run folder, its checkpoint is damaged, another argument differs, or
+            more queries are spent than --total-queries.
+    """
+    folder = args.resume
+    assert folder is not None
+    stored = load_args(folder)
+    check_resumed(args, stored)
+    run = prepare(dataclasses.replace(args, resume=None), folder)
+    episodes = load_checkpoint(run.agent, folder / "checkpoint.pt")
+    spent, total = env_of(run.agent.env).oracle.total, run.preset.total_queries
+    if spent > total:
+        raise ValueError(f"--total-queries must be >= {spent}, which the run has spent, got {total}. Raise it.")
+    if args.total_queries != stored.total_queries:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        write_json(folder / "config.json", {**config, "args": asdict(run.args), "preset": asdict(run.preset)})
+    return run, episodes
+
+
+def new_folder(args: TrainArgs) -> Path:
+    """Make a run folder of its own: LOGDIR/<time>-<algo>-<problem>, numbered where that exists."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{args.algo}-{args.problem}"
+    for number in range(1, 1000):
+        folder = args.logdir / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"--logdir {args.logdir} holds too many runs named {stem}. Choose another folder.")
+
+
+def policy_config(run: Run) -> PolicyConfig:
+    """Return the description that is saved with the run's policy."""
+    spec = env_of(run.agent.env).config
+    sigma = run.preset.exploration
+    return PolicyConfig(
+        algo=run.args.algo,
+        network=run.preset.network,
+        dim=spec.problem.dim,
+        observation_dim=spec.observation_dim,
+        shape=spec.problem.shape,
+        exploration=spec.problem.dim**0.5 if sigma is None else sigma,
+        environment=run.settings,
+    )

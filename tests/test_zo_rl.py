@@ -1,0 +1,102 @@
+"""A trained policy as a method of `minimize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from zo_gym.agents.policies.bundle import Policy, PolicyConfig, new_policy
+from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+
+from zo_gym.directions import cosine
+from zo_gym.files import write_json
+from zo_gym.methods import added_methods, build
+from zo_gym.minimize import minimize
+from zo_gym.optimizer import Optimizer
+from zo_gym.rng import make_generator
+
+DIM = 10
+
+
+def config(exploration: float = 0.0, observation_dim: int = DIM) -> PolicyConfig:
+    settings = {"problem": "quadratic", "update": "adaptive", "learning_rate": 0.5}
+    return PolicyConfig("ddpg", "mlp", DIM, observation_dim, None, exploration, settings)
+
+
+def saved(folder: Path, policy: Policy) -> Path:
+    from dataclasses import asdict
+
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    save_file(policy.actor.state_dict(), folder / "weights.safetensors")
+    write_json(folder / "config.json", asdict(policy.config))
+    return folder
+
+
+def test_the_direction_is_the_policys() -> None:
+    policy = new_policy(config(), seed=0)
+    x = torch.randn(3, DIM, generator=make_generator(1), dtype=torch.float64)
+    sampler = policy_sampler(policy)
+    directions, _ = sampler.sample(sampler.init(x), x, 1, [make_generator(s) for s in range(3)])
+    wanted = torch.from_numpy(policy(x.float().numpy())).double()
+    np.testing.assert_allclose(cosine(directions[:, 0], wanted), 1.0, atol=1e-6)  # the network's float32
+    np.testing.assert_allclose(directions.norm(dim=-1), 1.0, rtol=1e-12)
+
+
+def test_noise_has_the_length_it_was_trained_with() -> None:
+    """cos(u, policy) averages about 1 / sqrt(1 + sigma^2): noise of length sigma, nearly orthogonal to the action."""
+    policy = new_policy(config(exploration=2.0), seed=0)
+    x = torch.zeros(1, DIM, dtype=torch.float64)
+    sampler = policy_sampler(policy)
+    directions, _ = sampler.sample((), x, 5000, [make_generator(0)])
+    action = torch.from_numpy(policy(x.float().numpy())).double()
+    mean = cosine(directions[0], action.expand(5000, DIM)).mean()
+    assert abs(mean - 1 / 5**0.5) < 0.05  # the noise's own component along the action moves it by about 1 / d
+
+
+def test_minimize_knows_it_by_name(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "policy", new_policy(config(exploration=2.0), seed=0))
+    result = minimize("quadratic", method="zo-rl", weights=folder, budget=400, seed=0)
+    assert result.nfev == 399
+    assert result.fun < 0.5 * result.trace.fun[0]
+    slower = minimize("quadratic", method="zo-rl", weights=folder, budget=400, seed=0, update="sgd", learning_rate=1e-4)
+    assert slower.fun > result.fun
+    assert Optimizer(np.zeros(DIM), method="zo-rl", weights=folder, seed=0).ask().shape == (1, DIM)
+
+
+def test_it_is_an_added_method() -> None:
+    assert "zo-rl" in added_methods()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "needs weights=.*python train.py"),
+        ({"weights": "nowhere"}, FileNotFoundError, "No policy in nowhere"),
+        ({"weights": "nowhere", "sampler": "gaussian"}, TypeError, "unknown keyword 'sampler'"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        build("zo-rl", DIM, **options)  # type: ignore[arg-type]
+
+
+def test_a_policy_of_another_kind_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "policy", new_policy(config(), seed=0))
+    with pytest.raises(ValueError, match="policy for d = 3, got one for 10"):
+        zo_rl(3, weights=folder)
+    with pytest.raises(ValueError, match="observes 31"):
+        policy_sampler(new_policy(config(observation_dim=31), seed=0))
+
+
+def test_a_typo_finds_added_methods_too() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'zo-rl'"):
+        minimize("quadratic", method="zo-lr", budget=100)
+
+
+def test_a_method_that_is_no_name_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"method must be a name \(str\), got \['zo-sgd'\]"):
+        build(["zo-sgd"], DIM)  # type: ignore[arg-type]
