@@ -235,7 +235,7 @@ def test_states_can_be_cut_into_rows_and_put_together_again() -> None:
     _, state = probed(model, x, randn(3, 2, 4, seed=1), randn(3, 2, seed=2))
     row = np.array([1])
     mixed = put(fresh, row, take(state, row))
-    assert mixed.process.window.count.tolist() == [0, 2, 0]
+    assert mixed.process.window.num_stored.tolist() == [0, 2, 0]
     for old, new in zip(leaves(take(state, row)), leaves(take(mixed, row)), strict=True):
         assert torch.equal(old, new)
 
@@ -247,7 +247,7 @@ def test_a_row_that_did_not_move_stores_no_slope_of_it() -> None:
     model, x = gp(GPSettings(rank=8)), randn(2, 4)
     move = torch.stack([torch.zeros(4, dtype=F64), torch.ones(4, dtype=F64)])
     state = model.observe(model.init(x), step_of(randn(2, 4, seed=1), move, torch.ones(2, dtype=F64)))
-    assert state.process.window.count.tolist() == [0, 1]
+    assert state.process.window.num_stored.tolist() == [0, 1]
     assert bool(torch.cat([leaf.flatten() for leaf in leaves(state)]).isfinite().all())
 
 
@@ -255,9 +255,9 @@ def test_a_move_under_a_composite_term_is_not_stored() -> None:
     """The change of f along it is not that of the black-box part."""
     model, x, g = gp(GPSettings(rank=8)), randn(1, 4), randn(1, 4, seed=1)
     done = step_of(g, -0.1 * g)
-    assert model.observe(model.init(x), done).process.window.count.tolist() == [1]
+    assert model.observe(model.init(x), done).process.window.num_stored.tolist() == [1]
     composite = done._replace(estimate=estimate_of(g + 1))
-    assert model.observe(model.init(x), composite).process.window.count.tolist() == [0]
+    assert model.observe(model.init(x), composite).process.window.num_stored.tolist() == [0]
 
 
 def test_slopes_along_axes_that_the_model_did_not_choose_are_left_as_they_are() -> None:
@@ -271,7 +271,7 @@ def test_slopes_along_axes_that_the_model_did_not_choose_are_left_as_they_are() 
     done = step(oracle, method, state, u, MU)
     curvature = torch.tensor([1.0, 2**0.5, 2.0], dtype=F64)
     torch.testing.assert_close(done.estimate.gradient, curvature * (x + MU / 2))
-    assert done.model.process.window.count.tolist() == [0]
+    assert done.model.process.window.num_stored.tolist() == [0]
     assert done.estimate.gradient_at is None
 
 

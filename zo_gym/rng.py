@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zo_gym.checks import check_integer
 from zo_gym.problem import Generators
 
 
@@ -30,9 +31,10 @@ def seed_sequence(seed: int | None) -> np.random.SeedSequence:
     Raises:
         ValueError: The seed is negative or not an integer.
     """
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise ValueError(f"seed must be an integer >= 0 or None, got {seed!r}.")
-    return np.random.SeedSequence(seed)
+    try:
+        return np.random.SeedSequence(None if seed is None else check_integer("seed", seed, 0))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"seed must be an integer >= 0 or None, got {seed!r}. Pass an int.") from error
 
 
 def normal(generators: Generators, shape: tuple[int, ...], like: Tensor) -> Tensor:

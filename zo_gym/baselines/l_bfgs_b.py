@@ -53,8 +53,7 @@ def l_bfgs_b(
     mu = None if smoothing is None else require_smoothing(smoothing, x0.dtype)
     limits = {"ftol": check_at_least("ftol", ftol, 0), "gtol": check_at_least("gtol", gtol, 0)}
     std = None if restart_std is None else check_positive("restart_std", restart_std)
-    memory = {"maxcor": check_integer("maxcor", maxcor, 1)}
-    endless = {"maxiter": 10**9, "maxfun": 10**9}
+    options = {**limits, "maxcor": check_integer("maxcor", maxcor, 1), "maxiter": 10**9, "maxfun": 10**9}
     f0 = evaluate(x0[None])
     first, rounding = x0.cpu().double().numpy(), math.sqrt(torch.finfo(x0.dtype).eps)
 
@@ -63,16 +62,14 @@ def l_bfgs_b(
         h = x.abs().clamp_min(1) * rounding if mu is None else torch.full_like(x, mu)
         points = x + torch.diag(h)  # (d, d)
         moved = points.diagonal() - x  # h as rounded
-        if np.array_equal(z, first):
-            values = torch.cat([f0, evaluate(points)])
-        else:
-            values = evaluate(torch.cat([x[None], points]))
+        known = np.array_equal(z, first)
+        values = torch.cat([f0, evaluate(points)]) if known else evaluate(torch.cat([x[None], points]))
         slopes = (values[1:] - values[0]) / moved
         return values[0].item(), slopes.cpu().double().numpy()
 
     start = first
     while True:
-        minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={**limits, **memory, **endless})
+        minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
         if std is None:
             return
         start = (x0 + std * normal([generator], (1, len(x0)), like=x0[None])[0, 0]).cpu().double().numpy()

@@ -35,8 +35,8 @@ def fit_factors(settings: GuidedGPSettings, state: GuidedState) -> tuple[Tensor,
     """
     window, tiny = state.process.window, torch.finfo(state.guessed_slopes.dtype).tiny
     size = window.values.shape[1]
-    place = torch.arange(size, device=window.count.device)
-    age = (window.count.unsqueeze(1) - 1 - place) % size
+    place = torch.arange(size, device=window.num_stored.device)
+    age = (window.num_stored.unsqueeze(1) - 1 - place) % size
     decay = settings.slope_decay ** place.to(window.values.dtype)  # a table: a power has other bits in another batch
     recent = torch.where(window.filled, decay[age], 0.0)
     count = window.filled.sum(1).clamp_min(1)

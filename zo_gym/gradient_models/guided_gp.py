@@ -48,7 +48,7 @@ DEFAULT = GuidedGPSettings()
 
 @dataclass(frozen=True)
 class _Guided:
-    """What stays the same during a run: the guess, the composite term taken exactly, and the settings."""
+    """The parts that stay the same during a run: the guess, the composite term taken exactly, and the settings."""
 
     guess: GradientGuess
     term: CompositeTerm | None

@@ -15,7 +15,7 @@ from zo_gym.gradient_models.guided_state import GuidedState
 
 
 class OptimalityGap(NamedTuple):
-    """What a step measured of the part of f that the model predicts."""
+    """The change and the gap of the part of f that the model predicts, as a step measured them."""
 
     change: Tensor
     """The change of that part along the proposed step, (B,)."""

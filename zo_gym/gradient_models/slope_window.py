@@ -31,7 +31,7 @@ class SlopeWindow(NamedTuple):
     """h_i . (z_i - z_j), (B, r, r)."""
     axis_dot_axis: Tensor
     """h_i . h_j, (B, r, r)."""
-    count: Tensor
+    num_stored: Tensor
     """The number of slopes stored since the start, overwritten ones included, int64 (B,)."""
     position: Tensor
     """The point, relative to the origin, that the two last fields are computed for: the run's current x, (B, d)."""
@@ -48,7 +48,7 @@ class SlopeWindow(NamedTuple):
     @property
     def next_place(self) -> Tensor:
         """Return the place that the next slope is written to, int64 (B,)."""
-        return self.count % self.values.shape[1]
+        return self.num_stored % self.values.shape[1]
 
 
 def empty_window(x: Tensor, size: int) -> SlopeWindow:
@@ -66,7 +66,7 @@ def empty_window(x: Tensor, size: int) -> SlopeWindow:
         square_distances=table,
         axis_dot_offset=table,
         axis_dot_axis=table,
-        count=torch.zeros(b, dtype=torch.int64, device=x.device),
+        num_stored=torch.zeros(b, dtype=torch.int64, device=x.device),
         position=torch.zeros_like(x),
         point_dot_position=flat,
         axis_dot_position=flat,
@@ -145,7 +145,7 @@ def _write(window: SlopeWindow, place: Tensor, slope: tuple[Tensor, ...], valid:
         lengths=replaced(window.lengths, length),
         point_squares=replaced(window.point_squares, middle.square().sum(1)),
         axis_dot_point=replaced(window.axis_dot_point, (middle * axis).sum(1)),
-        count=window.count + valid,
+        num_stored=window.num_stored + valid,
         point_dot_position=replaced(window.point_dot_position, (middle * window.position).sum(1)),
         axis_dot_position=replaced(window.axis_dot_position, (axis * window.position).sum(1)),
     )

@@ -9,7 +9,7 @@ from zo_gym.checks import check_at_least, check_flag, check_integer, check_posit
 
 @dataclass(frozen=True)
 class MetaTraining:
-    """How ZO-LSTM is trained; the defaults are the source's but for `smoothing` (there 1e-6) and `validation_rows`.
+    """The settings of a training; the defaults are the source's, except `smoothing` (there 1e-6) and `validation_rows`.
 
     Attributes:
         directions: q, the directions per step.

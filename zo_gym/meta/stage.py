@@ -20,7 +20,7 @@ from zo_gym.samplers.query_rnn import QueryState
 
 
 class EpochReport(NamedTuple):
-    """What `progress` receives before the first epoch of a stage (epoch 0) and after every epoch."""
+    """The progress of a stage, before its first epoch (epoch 0) and after every epoch."""
 
     stage: Part
     """Which network is trained."""
@@ -41,7 +41,7 @@ class Validation(NamedTuple):
     """The runs that judge a network, the same ones every time."""
 
     problem: Problem
-    """What to minimise."""
+    """The problem to minimise."""
     seed: int
     """Seeds instances, starts and directions."""
     rows: int

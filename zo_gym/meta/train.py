@@ -59,8 +59,7 @@ def meta_train(
         ValueError: `train` has no gradient and black_box is off, or `validation` is of another dtype or device.
         ObjectiveError: f failed.
 
-    Deviation from the source: it keeps the networks with the least training loss on test images. f at the end is what
-    an optimizer is for, and the images that it is tested on stay unseen here.
+    Deviation from the source: it keeps the networks with the least training loss on images that it is tested on.
     """
     config = config or MetaTraining()
     _check_problems(train, validation, config)
@@ -72,7 +71,6 @@ def meta_train(
     budget = 1 + config.steps * (config.directions + 1)
     judge = Validation(validation, validation_seed, config.validation_rows, mu, budget)
     report = progress or (lambda report: None)
-
     drawn = Method(gaussian(), forward, update_rnn(weights=update), config.directions)
     losses = {"update": train_stage(Stage("update", update, drawn, drawn), setting, judge, config, report)}
     if config.query_epochs > 0:

@@ -14,8 +14,9 @@ FIRST_STEPS = 100
 STRETCH = 1.5
 """Their length, in lengths of the steps of `diminishing`."""
 LIFT = 0.2
-"""How much the model of the black-box part is lifted, in step length times |g|: a minimiser that only just reaches its
-lower bound would be approached for ever. Chosen, as the two above, on MNIST attacks of the split "validation"."""
+"""The height by which the model of the black-box part is lifted, in step length times |g|: a minimiser that only just
+reaches its lower bound would be approached for ever. Chosen, as the two above, on MNIST attacks of the split
+"validation"."""
 
 
 def conditional(learning_rate: float) -> UpdateRule:

@@ -22,7 +22,7 @@ LEAST_RADIUS = 1e-6
 INNER_STEPS = 20
 """The number of steps of the inner minimisation."""
 LENGTH_RATIO = 100.0
-"""How many times longer or shorter than its predecessor an inner step may be."""
+"""The largest ratio of the lengths of two successive inner steps."""
 
 
 class Region(NamedTuple):
