@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
     # What knows no problem.
-    {"checks", "composite.term", "directions", "files", "metrics", "registry", "result", "tree", "version"},
+    {"_checkout", "checks", "composite.term", "directions", "files", "metrics", "registry", "result", "tree", "version"},
     {"datasets", "errors"},
     # Problems, and the interfaces of a method's parts.
     {"problem"},
