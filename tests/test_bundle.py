@@ -163,7 +163,7 @@ def edit(folder: Path, **changes: Any) -> None:
         ({"shape": "drop"}, "cannot be read: .*shape"),
         ({"algo": "dpg"}, "Unknown algo 'dpg'. Did you mean 'ddpg'"),
         ({"network": "mpl"}, "Unknown policy 'mpl'. Did you mean 'mlp'"),
-        ({"dmi": 3}, "got an unknown keyword 'dmi'. Did you mean 'dim'"),
+        ({"dmi": 3}, "got an unexpected keyword argument 'dmi'. Did you mean 'dim'"),
         ({"dim": 5, "observation_dim": 5}, "cannot be read: .*size mismatch"),
         ({"network": "cnn"}, "cannot be read: .*Missing key"),
     ],

@@ -372,7 +372,7 @@ def test_a_flag_that_resuming_would_ignore_is_refused(
     [
         (["--problem", "quadratc"], "Unknown problem 'quadratc'. Did you mean 'quadratic'?"),
         (["--problem-options", "{bad"], "--problem-options must be a JSON object, got '{bad'"),
-        (["--problem-options", '{"dmi": 4}'], "unknown keyword 'dmi'. Did you mean 'dim'?"),
+        (["--problem-options", '{"dmi": 4}'], "unexpected keyword argument 'dmi'. Did you mean 'dim'?"),
         (["--update", "sdg"], "Unknown update 'sdg'. Did you mean 'sgd'?"),
         (["--budget", "2"], "budget must be at least 3 queries"),
         (["--smoothing", "-1"], "smoothing must be a finite number > 0, got -1.0."),

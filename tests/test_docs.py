@@ -52,6 +52,7 @@ def runnable() -> list[Any]:
 
 @pytest.mark.parametrize("page", runnable())
 def test_the_code_on_a_page_runs_from_top_to_bottom(page: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs pip install 'zo-gym[plot]'")
     executed = extension("executed")
     blocks = executed.blocks_of(page)
     assert len(blocks) == page.read_text(encoding="utf-8").count("```python\n")
@@ -231,6 +232,7 @@ def test_the_reference_must_hold_every_public_name() -> None:
     assert tables - {"zo_gym.METHODS"} <= set(extension("complete").TABLES)
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
     """A public name that is missing is a warning; the code on the pages has a test of its own."""
     for module in ("sphinx", "furo", "myst_parser", "sphinx_copybutton", "sphinx_design", "stable_baselines3"):

@@ -247,13 +247,13 @@ def test_method_may_be_given_whole() -> None:
 
 def test_unknown_keyword_is_corrected() -> None:
     with pytest.raises(
-        TypeError, match=r"Optimizer got an unknown keyword 'learning_rat'\. Did you mean 'learning_rate'"
+        TypeError, match=r"Optimizer got an unexpected keyword argument 'learning_rat'\. Did you mean 'learning_rate'"
     ):
         Optimizer(X0, learning_rat=0.1)
 
 
 def test_dim_is_an_unknown_keyword() -> None:
-    with pytest.raises(TypeError, match="Optimizer got an unknown keyword 'dim'"):
+    with pytest.raises(TypeError, match="Optimizer got an unexpected keyword argument 'dim'"):
         Optimizer(X0, dim=3)
 
 

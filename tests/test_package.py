@@ -134,7 +134,7 @@ print(json.dumps({
     "owner": owner,
     "nfev": result.nfev,
     "success": result.success,
-    "fell": result.fun < result.trace.fun[0],
+    "fell": bool(result.fun < result.trace.fun[0]),
 }))
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.solvers.agents import SOLVERS
-from benchmarks.suites.paper import TASKS
+from benchmarks.suites.paper import SUITE
 from zo_gym import BASELINES, ESTIMATORS, GATES, GRADIENT_MODELS, METHODS, PROBLEMS, RULES, SAMPLERS
 from zo_gym.registry import lookup, reject_unknown, suggest
 
@@ -19,7 +19,7 @@ TABLES = {
     "gradient model": GRADIENT_MODELS,
     "baseline": BASELINES,
     "solver": SOLVERS,
-    "task": TASKS,
+    "task": SUITE,
 }
 TABLE = {"adam": 1, "sgd": 2}
 

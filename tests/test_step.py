@@ -17,7 +17,8 @@ from zo_gym.oracle import Oracle
 from zo_gym.problem import single_problem
 from zo_gym.problems import make_problem
 from zo_gym.samplers import gaussian
-from zo_gym.step import ask_step, cost, require_smoothing, start, step
+from zo_gym.step import ask_step, cost, start, step
+from zo_gym.step_checks import require_smoothing
 from zo_gym.updates import RULES
 
 B, D, Q, MU = 3, 4, 2, 0.1

@@ -76,7 +76,7 @@ def test_it_is_an_added_method() -> None:
     [
         ({}, ValueError, "needs weights=.*python train.py"),
         ({"weights": "nowhere"}, FileNotFoundError, "No policy in nowhere"),
-        ({"weights": "nowhere", "sampler": "gaussian"}, TypeError, "unknown keyword 'sampler'"),
+        ({"weights": "nowhere", "sampler": "gaussian"}, TypeError, "unexpected keyword argument 'sampler'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, str], error: type[Exception], message: str) -> None:

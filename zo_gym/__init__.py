@@ -3,14 +3,9 @@
 Importing this package registers `ZOSampling-v0`.
 """
 
-from pathlib import Path
-
 import gymnasium
 
-if not (Path(__file__).parent / "agents").is_dir():
-    # A checkout keeps the folder `agents` beside this package, the wheel inside it. Both import it as `zo_gym.agents`.
-    __path__.append(str(Path(__file__).resolve().parents[1]))
-
+from zo_gym._checkout import find_agents
 from zo_gym.base import Estimate, Estimator, Gate, GradientModel, Method, Sampler, UpdateRule
 from zo_gym.baselines import BASELINES
 from zo_gym.composite.term import CompositeTerm
@@ -33,6 +28,7 @@ from zo_gym.version import __version__
 
 ENV_ID = "ZOSampling-v0"
 
+find_agents()
 if ENV_ID not in gymnasium.registry:  # importing or reloading twice is harmless
     gymnasium.register(
         id=ENV_ID,

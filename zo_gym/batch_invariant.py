@@ -106,7 +106,10 @@ def _pad(matrix: Tensor, rows: int) -> Tensor:
 
 def _sparse_product(matrix: Tensor, vectors: Tensor) -> Tensor:
     """Multiply a CSR matrix (n, k) with vectors (m, k); (m, n), contiguous."""
-    product: Tensor = torch.mm(matrix, vectors.T.contiguous())
+    m = len(vectors)
+    # Some processors let MKL take another kernel where the columns are a multiple of 4: one column more avoids it.
+    columns = vectors.T.contiguous() if m % _BLAS_ROWS else pad(vectors.T, (0, 1))
+    product: Tensor = torch.mm(matrix, columns)[:, :m]
     return product.T.contiguous()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from zo_gym.baselines import BASELINES, run_baseline
@@ -20,7 +19,8 @@ from zo_gym.result import Progress, Result
 from zo_gym.rng import direction_generator, make_generator, seed_sequence
 from zo_gym.run import Moment, run
 from zo_gym.run_log import RunLog
-from zo_gym.step import cost, require_budget, require_smoothing
+from zo_gym.step import cost
+from zo_gym.step_checks import require_budget, require_smoothing
 
 
 def minimize(
@@ -103,62 +103,31 @@ def minimize(
     errors: Literal["raise", "nan"] = "raise" if on_failure == "raise" else "nan"
     problem = as_single_problem(fun, x0=x0, batched=batched, errors=errors, executor=executor)
     require_method(method, BASELINES)
-    target = None if target is None else check_number("target", target)
+    _check(target, callback, options)
+    start_seed, noise_seed, direction_seed = seed_sequence(seed).generate_state(3).tolist()
+    noise = [make_generator(noise_seed, problem.device)]
+    oracle = Oracle(problem, budget=budget, noise_std=noise_std, generators=noise, on_failure=on_failure)
+    log = RunLog(oracle, target, callback, as_numpy=not isinstance(x0, Tensor))
+    start = problem.start(make_generator(start_seed, problem.device))
+    numbers = _given(learning_rate=learning_rate, num_directions=num_directions, smoothing=smoothing)
+    parts = _given(sampler=sampler, estimator=estimator, gradient_model=gradient_model, update=update, weights=weights)
+    parts |= _given(sharpness=sharpness)
+    if method in BASELINES:
+        refused = parts | _given(reevaluate=reevaluate or None, composite=composite or None)
+        return _run_baseline(log, method, start, direction_seed, numbers | dict(options or {}), refused)
+    if options:
+        raise TypeError(f"options= are for zo_gym.BASELINES, and method '{method}' is none, got {options!r}. Drop it.")
+    return _run_method(log, method, start, direction_seed, numbers | parts, composite, reevaluate)
+
+
+def _check(target: Any, callback: Any, options: Any) -> None:
+    """Raise for arguments that are not what `minimize` describes."""
+    if target is not None:
+        check_number("target", target)
     if not isinstance(options, (Mapping, type(None))):
         raise TypeError(f"options must be a dict of keywords, got {options!r:.80}.")
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback must be a function of a Progress, got {callback!r:.80}. Pass a function, or None.")
-    start_seed, noise_seed, direction_seed = seed_sequence(seed).generate_state(3).tolist()
-    oracle = Oracle(
-        problem,
-        budget=budget,
-        noise_std=noise_std,
-        generators=[make_generator(noise_seed, problem.device)],
-        on_failure=on_failure,
-    )
-    log = RunLog(oracle, target, callback, as_numpy=not isinstance(x0, Tensor))
-    start = problem.start(make_generator(start_seed, problem.device))
-    parts = {
-        "sampler": sampler,
-        "estimator": estimator,
-        "gradient_model": gradient_model,
-        "update": update,
-        "weights": weights,
-        "sharpness": sharpness,
-    }
-    numbers = {"learning_rate": learning_rate, "num_directions": num_directions}
-    if method in BASELINES:
-        _refuse(method, {**parts, "reevaluate": reevaluate or None, "composite": composite or None})
-        require_budget(budget, 0, on_failure)
-        keywords = _given(**numbers, smoothing=smoothing) | dict(options or {})
-        generator = make_generator(direction_seed, problem.device)
-        return log.guard(lambda: _run_baseline(log, method, start, generator, keywords))
-    if options:
-        raise TypeError(f"options= are for zo_gym.BASELINES, and method '{method}' is none, got {options!r}. Drop it.")
-    if composite and problem.composite is None:
-        raise ValueError(
-            f"composite=True needs a problem with a composite term, and '{problem.name}' has none. Drop it."
-        )
-    chosen = build(
-        method,
-        problem.dim,
-        **_given(**parts, **numbers),
-        gradient=None if problem.gradient is None else problem.gradients,
-        composite=problem.composite if composite else None,
-        context=problem.context,
-    )
-    log.uses_last = check_flag("reevaluate", reevaluate)
-    moments = run(
-        oracle,
-        chosen,
-        start[None],
-        [direction_generator(direction_seed, problem.device)],
-        smoothing=require_smoothing(0.01 if smoothing is None else smoothing, problem.dtype),
-        composite=composite,
-        reevaluate=reevaluate,
-    )
-    require_budget(budget, cost(chosen, chosen.num_directions, problem.dim, reevaluate=reevaluate), on_failure)
-    return log.guard(lambda: _follow(log, moments))
 
 
 def _given(**keywords: Any) -> dict[str, Any]:
@@ -166,18 +135,41 @@ def _given(**keywords: Any) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if value is not None}
 
 
-def _refuse(method: str, parts: dict[str, Any]) -> None:
-    """Raise for the first part that a baseline was given."""
-    for name, value in parts.items():
-        if value is not None:
-            raise ValueError(
-                f"method '{method}' is a baseline and complete: {name}= is for the methods in zo_gym.METHODS, got "
-                f"{value!r:.80}. Drop it."
-            )
-
-
 class _Stop(Exception):  # noqa: N818, no error
     """Ends a baseline's run from inside its call of f; its text says why."""
+
+
+def _run_method(
+    log: RunLog,
+    method: str,
+    start: Tensor,
+    seed: int,
+    options: Mapping[str, Any],
+    composite: bool,
+    reevaluate: bool,
+) -> Result:
+    """Run a method of `METHODS` until the budget, the target or the callback ends it."""
+    problem, oracle = log.oracle.problem, log.oracle
+    if composite and problem.composite is None:
+        raise ValueError(f"composite=True needs a composite term, and '{problem.name}' has none. Drop it.")
+    parts = dict(options)
+    smoothing = require_smoothing(parts.pop("smoothing", 0.01), problem.dtype)
+    chosen = build(
+        method,
+        problem.dim,
+        **parts,
+        gradient=None if problem.gradient is None else problem.gradients,
+        composite=problem.composite if composite else None,
+        context=problem.context,
+    )
+    log.uses_last = check_flag("reevaluate", reevaluate)
+    step_cost = cost(chosen, chosen.num_directions, problem.dim, reevaluate=reevaluate)
+    require_budget(oracle.budget, step_cost, oracle.on_failure)
+    generators = [direction_generator(seed, problem.device)]
+    moments = run(
+        oracle, chosen, start[None], generators, smoothing=smoothing, composite=composite, reevaluate=reevaluate
+    )
+    return log.guard(lambda: _follow(log, moments))
 
 
 def _follow(log: RunLog, moments: Iterator[Moment]) -> Result:
@@ -191,9 +183,15 @@ def _follow(log: RunLog, moments: Iterator[Moment]) -> Result:
 
 
 def _run_baseline(
-    log: RunLog, method: str, start: Tensor, generator: torch.Generator, keywords: Mapping[str, Any]
+    log: RunLog, method: str, start: Tensor, seed: int, options: Mapping[str, Any], refused: Mapping[str, Any]
 ) -> Result:
     """Let a baseline run until it converges, or the budget, the target or the callback ends it."""
+    for name, value in refused.items():
+        raise ValueError(
+            f"method '{method}' is a baseline and complete: {name}= is for the methods in zo_gym.METHODS, got "
+            f"{value!r:.80}. Drop it."
+        )
+    require_budget(log.oracle.budget, 0, log.oracle.on_failure)
 
     def evaluate(points: Tensor) -> Tensor:
         if not log.oracle.fits(len(points))[0]:
@@ -206,9 +204,12 @@ def _run_baseline(
             raise _Stop(message)
         return values
 
-    try:
-        converged = run_baseline(method, evaluate, start, generator, **keywords)
-    except _Stop as stop:
-        return log.result(True, str(stop))
-    spent = f"{log.nfev} of {log.oracle.budget} queries."
-    return log.result(True, f"Converged after {spent}" if converged else f"Budget spent: {spent}")
+    def go() -> Result:
+        try:
+            converged = run_baseline(method, evaluate, start, make_generator(seed, start.device), **options)
+        except _Stop as stop:
+            return log.result(True, str(stop))
+        spent = f"{log.nfev} of {log.oracle.budget} queries."
+        return log.result(True, f"Converged after {spent}" if converged else f"Budget spent: {spent}")
+
+    return log.guard(go)

@@ -18,7 +18,8 @@ from zo_gym.registry import reject_unknown
 from zo_gym.result import History, Result
 from zo_gym.rng import direction_generator
 from zo_gym.run import Question, ask_run
-from zo_gym.step import cost, require_smoothing
+from zo_gym.step import cost
+from zo_gym.step_checks import require_smoothing
 
 
 class Optimizer:

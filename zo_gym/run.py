@@ -74,8 +74,7 @@ def ask_run(
         smoothing: mu > 0.
         reevaluate: Query f(x) again in each step, for noisy f.
         term: Makes the composite term of the rows with these indices (None: all), to be taken exactly; see `ask_step`.
-        fits: Tells which rows' budgets hold steps of these costs, int64 (B,) -> (B,) bool. A row whose budget does not
-            hold its step makes none; the run ends when no row's does. None: no budget, the run never ends.
+        fits: Tells which rows' budgets hold steps of these costs, int64 (B,) -> (B,) bool; the run ends when none does.
 
     Yields:
         The question for f at the starts and the moment after it; then for each step its questions and its moment.

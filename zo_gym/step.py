@@ -15,13 +15,9 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Estimate, GradientModel, Iterate, Method, RunState, State, Step
-from zo_gym.checks import check_integer, check_positive
 from zo_gym.composite.term import RowTerm
-from zo_gym.oracle import OnFailure, Oracle, worst_case
+from zo_gym.oracle import Oracle
 from zo_gym.problem import Generators
-
-MOST_QUERIES = 2**62
-"""The largest budget, in queries: int64 holds its counts."""
 
 Questions = Generator[Tensor, Tensor, Step]
 """Yields points (B, m, d), is sent values (B, m), returns the finished step."""
@@ -96,40 +92,26 @@ def ask_step(
         smoothing: mu > 0.
         probe: A further direction (B, d) whose slope is measured but does not enter g (Algorithm 2, line 9).
         reevaluate: Query f(x) again instead of using the cached value: for noisy f.
-        term: The composite term, taken exactly: slopes are then those of the black-box part, g is the steepest feasible
-            slope of both, and x' stays in the box. The queries are the same. None: f is a black box as a whole.
+        term: The composite term, taken exactly: slopes are of the black-box part, g is the steepest feasible slope of
+            both, and x' stays in the box, at no further query. None: all of f is a black box.
     """
     estimator, rule = method.estimator, method.update
-    x, fx, best_x, best_f, rule_state = state.iterate
+    x, fx = state.iterate.x, state.iterate.fx
     if estimator.prepare is not None:
         directions = estimator.prepare(directions)
     points = estimator.points(x, directions, smoothing)  # (B, m, d)
     m = points.shape[1]
-    extra = [] if probe is None else [x + smoothing * probe]
-    extra += [x] if reevaluate else []
+    extra = [*([] if probe is None else [x + smoothing * probe]), *([x] if reevaluate else [])]
     asked = torch.cat([points, torch.stack(extra, dim=1)], dim=1) if extra else points
     values = (yield asked) if asked.shape[1] else asked.new_empty(asked.shape[:2])
-    difference = None
-    if reevaluate:
-        difference, fx = values[:, -1] - fx, values[:, -1]
+    difference, fx = (values[:, -1] - fx, values[:, -1]) if reevaluate else (None, fx)
     probe_slope = None if probe is None else (values[:, m] - fx) / smoothing
 
-    probed = values[:, :m] if extra else values
-    black_box_fx = fx
-    if term is not None:
-        part = term.value(torch.cat([points, x.unsqueeze(1)], dim=1))  # (B, m + 1)
-        probed, black_box_fx = probed - part[:, :-1], fx - part[:, -1]
-    estimate = estimator.combine(probed, black_box_fx, directions, smoothing)
-    model = None
-    if method.model is not None:
-        estimate, model, estimated_term = _corrected(method.model, state, directions, estimate)
-        if term is None and estimated_term is not None:
-            term, black_box_fx = estimated_term, fx - estimated_term.value(x.unsqueeze(1)).squeeze(1)
-    black_box_gradient = estimate.gradient
-    if term is not None:
-        estimate = _with_term(estimate, term, x, black_box_fx)
-
-    x_new, rule_state = rule.propose(rule_state, x, fx, estimate)
+    values = values[:, :m] if extra else values
+    estimate, black_box_gradient, term, model = _estimate(
+        method, state, directions, smoothing, points, values, fx, term
+    )
+    x_new, rule_state = rule.propose(state.iterate.rule_state, x, fx, estimate)
     if term is not None:
         x_new = term.project_step(x, x_new, black_box_gradient)
     f_new = (yield x_new.unsqueeze(1)).squeeze(1)
@@ -139,11 +121,8 @@ def ask_step(
         accepted, rule_state = rule.judge(rule_state, fx, f_new, estimate)
         x_new = torch.where(accepted.unsqueeze(1), x_new, x)
         f_new = torch.where(accepted, f_new, fx)
-    better = f_new < best_f
-    best_x = torch.where(better.unsqueeze(1), x_new, best_x)
-    best_f = torch.where(better, f_new, best_f)
     return Step(
-        iterate=Iterate(x_new, f_new, best_x, best_f, rule_state),
+        iterate=_arrive(state.iterate, x_new, f_new, rule_state),
         estimate=estimate,
         directions=directions,
         black_box_gradient=black_box_gradient,
@@ -154,6 +133,41 @@ def ask_step(
         accepted=accepted,
         model=model,
     )
+
+
+def _estimate(
+    method: Method,
+    state: RunState,
+    directions: Tensor,
+    smoothing: float,
+    points: Tensor,
+    values: Tensor,
+    fx: Tensor,
+    term: RowTerm | None,
+) -> tuple[Estimate, Tensor, RowTerm | None, State]:
+    """Turn the values (B, m) at the points (B, m, d) and f(x) (B,) into the estimate that the rule follows.
+
+    Returns:
+        The estimate, its black-box part's gradient (B, d), the composite term in use, and the gradient model's state.
+    """
+    x, model = state.iterate.x, None
+    if term is not None:
+        part = term.value(torch.cat([points, x.unsqueeze(1)], dim=1))  # (B, m + 1)
+        values, fx = values - part[:, :-1], fx - part[:, -1]
+    estimate = method.estimator.combine(values, fx, directions, smoothing)
+    if method.model is not None:
+        estimate, model, estimated_term = _corrected(method.model, state, directions, estimate)
+        if term is None and estimated_term is not None:
+            term, fx = estimated_term, fx - estimated_term.value(x.unsqueeze(1)).squeeze(1)
+    whole = estimate if term is None else _with_term(estimate, term, x, fx)
+    return whole, estimate.gradient, term, model
+
+
+def _arrive(before: Iterate, x: Tensor, fx: Tensor, rule_state: State) -> Iterate:
+    """Return the iterates at x (B, d) with values fx (B,), and the best ones since the start."""
+    better = fx < before.best_f
+    best_x = torch.where(better.unsqueeze(1), x, before.best_x)
+    return Iterate(x, fx, best_x, torch.where(better, fx, before.best_f), rule_state)
 
 
 def _corrected(
@@ -208,36 +222,3 @@ def step(
         except StopIteration as finished:
             done: Step = finished.value
             return done
-
-
-def require_smoothing(smoothing: float, dtype: torch.dtype) -> float:
-    """Return mu if it is positive and not lost in the rounding of x.
-
-    Raises:
-        ValueError: It is not.
-    """
-    smoothing = check_positive("smoothing", smoothing)
-    least = 8 * torch.finfo(dtype).eps
-    if smoothing < least:
-        raise ValueError(
-            f"smoothing must be at least {least:.1e} for {dtype}, got {smoothing}: smaller differences are rounding "
-            "noise. Use a larger smoothing, or x0 in float64."
-        )
-    return smoothing
-
-
-def require_budget(budget: int, step_cost: int, on_failure: OnFailure) -> None:
-    """Raise unless the budget holds the start (1 query) and one step, and int64 can count it.
-
-    Raises:
-        TypeError, ValueError: It does not, or is no integer.
-    """
-    if check_integer("budget", budget, 1) > MOST_QUERIES:
-        raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
-    least = int(worst_case(1 + step_cost, on_failure))
-    if budget < least:
-        retries = ", all of them retried" if on_failure == "retry" else ""
-        raise ValueError(
-            f"budget must be at least {least} queries (1 for the start, {step_cost} for one step{retries}), "
-            f"got {budget}. Raise budget, or lower num_directions."
-        )

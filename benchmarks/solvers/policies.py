@@ -14,7 +14,7 @@ from typing import Any
 from zo_gym.agents.policies.policy_method import LEARNING_RATE, SHARPNESS, steps
 
 from benchmarks.solvers import baselines, zeroth_order
-from benchmarks.solvers.base import Group, Setup, Solver
+from benchmarks.solvers.base import Group, Outcome, Setup, Solver
 from benchmarks.solvers.guesses import (
     Follow,
     following,
@@ -74,8 +74,9 @@ def guessing(
 def _gp_alone(label: str, *, composite: bool = False) -> Solver:
     """Return the Gaussian process without any guess, with the steps of a policy: it shows what memory is worth."""
 
-    def run(setup: Setup) -> Any:
-        return run_built(setup, Method(None, span, steps(), 1, model=gp(GPSettings(rank=GP_RANK))), composite=composite)
+    def run(setup: Setup) -> Outcome:
+        method = Method(None, span, steps(), 1, model=gp(GPSettings(rank=GP_RANK)))
+        return run_built(setup, method, composite=composite)
 
     return Solver(label, "control", run)
 

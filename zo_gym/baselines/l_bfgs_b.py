@@ -11,7 +11,7 @@ from torch import Tensor
 from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_at_least, check_integer, check_positive
 from zo_gym.rng import normal
-from zo_gym.step import require_smoothing
+from zo_gym.step_checks import require_smoothing
 
 
 def l_bfgs_b(

@@ -9,7 +9,7 @@ from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_integer, check_positive
 from zo_gym.estimators import coordinate, forward
 from zo_gym.rng import normal
-from zo_gym.step import require_smoothing
+from zo_gym.step_checks import require_smoothing
 
 FEW = 100
 """The default number of random directions of a snapshot, and the largest d at which it uses all axes instead."""

@@ -17,7 +17,8 @@ from zo_gym.problem import Problem
 from zo_gym.problems.resolve import as_problem
 from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
-from zo_gym.step import cost, require_budget, require_smoothing
+from zo_gym.step import cost
+from zo_gym.step_checks import require_budget, require_smoothing
 from zo_gym.updates import RULES
 
 Observation = Literal["x", "history", "context"]

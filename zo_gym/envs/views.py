@@ -37,38 +37,28 @@ def true_cosine(spec: EnvSpec, oracle: Oracle, state: MDPState) -> Tensor | None
 
 def info(spec: EnvSpec, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> dict[str, np.ndarray]:
     """Collect the infos, arrays with leading dimension B; `outcome` is None at reset."""
-    report = {
-        "queries": oracle.queries.copy(),
-        "f": _host(state.run.iterate.fx),
-        "best_f": _host(state.run.iterate.best_f),
-    }
-    if spec.problem.size > 1:
-        report["instance"] = _host(oracle.instances)
+    report = {"queries": oracle.queries.copy()}
     if spec.settings.on_failure != "raise":
         report["failures"] = oracle.failures.copy()
+    shown = {"f": state.run.iterate.fx, "best_f": state.run.iterate.best_f}
+    if spec.problem.size > 1:
+        shown["instance"] = oracle.instances
     if spec.settings.gate != "open":
-        report["gate_open"] = _host(spec.gate.is_open(state.gate))
-    if outcome is None:
-        return report
-    report["delta"] = _host(outcome.delta)
-    if outcome.black_box is not None:
-        report["black_box_f"], report["black_box_delta"] = map(_host, outcome.black_box)
-    if outcome.rho is not None:
-        report["rho"] = _host(outcome.rho)
-        report["direction"] = _host(outcome.direction.to(torch.float32))
-    if outcome.cosine is not None:
-        report["cosine"] = _host(outcome.cosine)
-    return report
+        shown["gate_open"] = spec.gate.is_open(state.gate)
+    if outcome is not None:
+        shown["delta"] = outcome.delta
+        if outcome.black_box is not None:
+            shown["black_box_f"], shown["black_box_delta"] = outcome.black_box
+        if outcome.rho is not None:
+            shown |= {"rho": outcome.rho, "direction": outcome.direction.to(torch.float32)}
+        if outcome.cosine is not None:
+            shown["cosine"] = outcome.cosine
+    return report | {name: values.cpu().numpy().copy() for name, values in shown.items()}
 
 
 def masked(report: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
     """Add to each info the mask (B,) of the rows that it is about, as Gymnasium's vector environments do."""
     return report | {f"_{name}": mask.copy() for name in report}
-
-
-def _host(values: Tensor) -> np.ndarray:
-    """Copy the values into numpy memory of their own."""
-    return values.cpu().numpy().copy()
 
 
 def _see_x(oracle: Oracle, state: MDPState) -> np.ndarray:

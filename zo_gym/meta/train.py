@@ -24,7 +24,7 @@ from zo_gym.problem import Problem
 from zo_gym.problems import make_problem
 from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.samplers import gaussian, query_rnn
-from zo_gym.step import require_smoothing
+from zo_gym.step_checks import require_smoothing
 from zo_gym.updates import update_rnn
 
 
