@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+
 from zo_gym.agents.algorithms.directional import Directional
 from zo_gym.agents.offline import OFFLINE, agent_for, learn
 from zo_gym.agents.policies import pretrained
 from zo_gym.agents.policies.policy_method import follow, gradient_guess
-
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Problem

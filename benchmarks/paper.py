@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from zo_gym.agents.console import fail_clearly
 
 from benchmarks.figures.catalogue import draw_all
 from benchmarks.orderings import broken
@@ -15,6 +14,7 @@ from benchmarks.plan import Table
 from benchmarks.runner import RunArgs, run_table
 from benchmarks.solvers.agents import SOLVERS
 from benchmarks.suites.paper import QUICK, SUITE
+from zo_gym.agents.console import fail_clearly
 
 
 @dataclass(frozen=True)

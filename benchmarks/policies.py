@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from zo_gym.agents.console import fail_clearly
-from zo_gym.agents.policies import pretrained
 
 from benchmarks.bars import write_bars
 from benchmarks.figures.filmstrip import write_filmstrip
@@ -22,6 +20,8 @@ from benchmarks.solvers import policies as policy_solvers
 from benchmarks.suites import online, policies
 from benchmarks.suites.task import Task
 from benchmarks.tables import write_tables
+from zo_gym.agents.console import fail_clearly
+from zo_gym.agents.policies import pretrained
 
 PICTURED = ("policy", "zo-sgd")
 """The methods that the gallery shows."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
-from zo_gym.agents.console import fail_clearly
-from zo_gym.agents.policies import pretrained
-from zo_gym.agents.policies.bundle import load_policy, save_weights
 
 from benchmarks.bars import MeanCurves
 from benchmarks.suites.policies import PRETRAINED, VALIDATION, policy_folder
 from benchmarks.suites.task import Task
 from benchmarks.text_tables import markdown_table
+from zo_gym.agents.console import fail_clearly
+from zo_gym.agents.policies import pretrained
+from zo_gym.agents.policies.bundle import load_policy, save_weights
 from zo_gym.files import write_text
 from zo_gym.registry import lookup
 

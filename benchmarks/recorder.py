@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from zo_gym.agents.query_grid import grid_of, on_grid
 
 from benchmarks.solvers.base import Outcome
+from zo_gym.agents.query_grid import grid_of, on_grid
 from zo_gym.problem import Problem
 
 

@@ -15,11 +15,11 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
-from zo_gym.agents.console import fail_clearly
-from zo_gym.agents.policies import pretrained
 
 from benchmarks.overhead import attack_query, profile, share_outside, training_share
 from benchmarks.timings import importing, scalar_step, training, training_on_nothing, two_evaluations, vector_step
+from zo_gym.agents.console import fail_clearly
+from zo_gym.agents.policies import pretrained
 from zo_gym.checks import check_integer
 from zo_gym.files import provenance, write_json, write_text
 from zo_gym.problem import Problem

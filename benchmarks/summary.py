@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from zo_gym.agents.curve_style import mean_std
 
 from benchmarks.minimum import minimum_file
 from benchmarks.records import Record
 from benchmarks.results import MethodResults, load_results
+from zo_gym.agents.curve_style import mean_std
 
 TIMED_AGAINST = "zo-sgd"
 """The method whose final f sets the goal of `to_baseline`."""

@@ -11,8 +11,6 @@ import pytest
 import torch
 import tyro
 from torch import Tensor
-from zo_gym.agents.evaluate import EvaluateArgs, redraw
-from zo_gym.agents.presets import PRESETS
 
 from benchmarks.figures.catalogue import FIGURES, draw
 from benchmarks.paper import PaperArgs, run_paper
@@ -24,6 +22,8 @@ from benchmarks.solvers.base import Setup
 from benchmarks.solvers.zeroth_order import lstm_file
 from benchmarks.suites.task import Task
 from benchmarks.work import work
+from zo_gym.agents.evaluate import EvaluateArgs, redraw
+from zo_gym.agents.presets import PRESETS
 from zo_gym.base import Sampler, State
 from zo_gym.envs.env import ZOSamplingEnv
 from zo_gym.meta.settings import MetaTraining

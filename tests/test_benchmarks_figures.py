@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from zo_gym.agents.query_grid import direction_generators, grid_of
 
 from benchmarks.figures.filmstrip import snapshots
 from benchmarks.figures.gallery import draw_gallery, write_gallery
@@ -24,6 +23,7 @@ from benchmarks.records import Record, save_record
 from benchmarks.results import GROUPS
 from benchmarks.solvers.base import starts_of
 from benchmarks.suites.task import Task
+from zo_gym.agents.query_grid import direction_generators, grid_of
 from zo_gym.methods import build
 from zo_gym.oracle import Oracle
 from zo_gym.run import run

@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from zo_gym.agents import curves
-from zo_gym.agents.compare import compare, held_out
-from zo_gym.agents.policies import pretrained
-from zo_gym.agents.policies.bundle import new_policy
 
 from benchmarks.bars import Bar, MeanCurves, attack_bars, bar_table, online_bars
 from benchmarks.policies import PoliciesArgs, run_policies
@@ -21,6 +17,10 @@ from benchmarks.runner import RunArgs
 from benchmarks.solvers import policy_training
 from benchmarks.solvers.policies import SOLVERS
 from benchmarks.suites import policies as suites
+from zo_gym.agents import curves
+from zo_gym.agents.compare import compare, held_out
+from zo_gym.agents.policies import pretrained
+from zo_gym.agents.policies.bundle import new_policy
 from zo_gym.envs.env import ZOSamplingEnv
 from zo_gym.files import write_json
 from zo_gym.minimize import minimize

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from zo_gym.agents.query_grid import grid_of, on_grid
 
 from benchmarks.orderings import Ordering, broken
 from benchmarks.plan import MINIMUM, Job, Table, jobs_of
@@ -32,6 +31,7 @@ from benchmarks.suites.paper import QUICK, SUITE
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
 from benchmarks.work import work
+from zo_gym.agents.query_grid import grid_of, on_grid
 from zo_gym.errors import ObjectiveError
 from zo_gym.minimize import minimize
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+
+from zo_gym import ZOSamplingVectorEnv
 from zo_gym.agents.build import AGENTS, NETWORKS, build_agent
 from zo_gym.agents.policies.bundle import FORMAT, Policy, PolicyConfig, load_policy, new_policy, save_policy
 from zo_gym.agents.presets import PRESETS
 from zo_gym.agents.sb3.vec_env import GymVecEnv
-
-from zo_gym import ZOSamplingVectorEnv
 
 ENVIRONMENT: dict[str, Any] = {"problem": "quadratic", "problem_options": {"dim": 4}, "budget": 60}
 CONFIG = PolicyConfig("ddpg", "mlp", 4, 4, None, 1.5, ENVIRONMENT)

@@ -19,6 +19,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
 from zo_gym.agents.arguments import TrainArgs, preset_of
 from zo_gym.agents.sb3 import callbacks, checkpoint
 from zo_gym.agents.sb3.callbacks import NEVER, Checkpoints, QueryBudget, TrainingDone

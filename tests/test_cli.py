@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from zo_gym import PROBLEMS, Problem
 from zo_gym.agents import evaluate, train, training_run
 from zo_gym.agents.arguments import TrainArgs, check_resumed, load_args
 from zo_gym.agents.curves import draw_starts, run_method
 from zo_gym.agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
 from zo_gym.agents.policies.bundle import load_policy
 from zo_gym.agents.train import run_training
-
-from zo_gym import PROBLEMS, Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 # From a budget of 302 on, a grid point beside the first has a cosine: see test_curves on warnings of the figure.

@@ -17,9 +17,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecMonitor, VecNormalize
-from zo_gym.agents.sb3.vec_env import GymVecEnv
 
 from zo_gym import ZOSamplingEnv, ZOSamplingVectorEnv
+from zo_gym.agents.sb3.vec_env import GymVecEnv
 
 DIM, BUDGET = 4, 21  # 10 steps an episode
 OPTIONS: dict[str, Any] = {"problem": "quadratic", "dim": DIM, "learning_rate": 0.005, "budget": BUDGET}

@@ -13,6 +13,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
+
 from zo_gym.agents.algorithms.directional import Directional, DirectionalTD3
 from zo_gym.agents.algorithms.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
 from zo_gym.agents.arguments import TrainArgs, check, preset_of
@@ -28,7 +29,6 @@ from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
 from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeBufferConfig, SlopeSamples
 from zo_gym.agents.train import run_training
 from zo_gym.agents.training_run import prepare
-
 from zo_gym.problems import make_problem
 from zo_gym.problems.attack.attack import AttackOptions, attack_on
 from zo_gym.rng import make_generator

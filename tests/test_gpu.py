@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 import torch
 from pretended_cuda import pretended_cuda
+
+import zo_gym
+from zo_gym import METHODS, PROBLEMS
 from zo_gym.agents.algorithms.directional import Directional
 from zo_gym.agents.arguments import TrainArgs, load_args, resolve_device
 from zo_gym.agents.build import build_agent, build_env
@@ -25,9 +28,6 @@ from zo_gym.agents.presets import DIRECTIONAL_PRESETS
 from zo_gym.agents.sb3.callbacks import env_of
 from zo_gym.agents.train import run_training
 from zo_gym.agents.training_run import prepare
-
-import zo_gym
-from zo_gym import METHODS, PROBLEMS
 from zo_gym.batch_invariant import linear_map
 from zo_gym.meta.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer
 from zo_gym.rng import make_generator

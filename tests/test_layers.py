@@ -13,7 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
     # What knows no problem.
-    {"_checkout", "checks", "composite.term", "directions", "files", "metrics", "registry", "result", "tree", "version"},
+    {
+        "_checkout",
+        "checks",
+        "composite.term",
+        "directions",
+        "files",
+        "metrics",
+        "registry",
+        "result",
+        "tree",
+        "version",
+    },
     {"datasets", "errors"},
     # Problems, and the interfaces of a method's parts.
     {"problem"},
@@ -187,7 +198,7 @@ def test_every_layer_names_a_unit_that_exists() -> None:
 @pytest.mark.parametrize(
     ("path", "source", "complaint"),
     [
-        ("zo_gym/rng.py", "from zo_gym.step import step", "zo_gym.step, which is not below it"), 
+        ("zo_gym/rng.py", "from zo_gym.step import step", "zo_gym.step, which is not below it"),
         ("zo_gym/oracle.py", "import zo_gym.gate", "zo_gym.gate, which is not below it"),
         ("zo_gym/samplers/guided_es.py", "from zo_gym.updates import RULES", "zo_gym.updates, which is not below it"),
         ("zo_gym/step.py", "from zo_gym import minimize", "zo_gym.minimize, which is not below it"),

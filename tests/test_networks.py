@@ -10,13 +10,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
+
+from zo_gym import ZOSamplingEnv, ZOSamplingVectorEnv
 from zo_gym.agents.build import AGENTS, build_agent, policy_kwargs
 from zo_gym.agents.networks.conv_batchnorm import ConvBatchNorm
 from zo_gym.agents.networks.unit_policy import UnitActor, UnitCritic, UnitPolicy
 from zo_gym.agents.presets import PRESETS
 from zo_gym.agents.sb3.vec_env import GymVecEnv
-
-from zo_gym import ZOSamplingEnv, ZOSamplingVectorEnv
 
 # dim, image shape, observation length: a vector, an image (odd sides too), and `observation="history"` (3 d + 1).
 CASES = [

@@ -14,7 +14,6 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import FlattenObservation, NormalizeObservation
-from zo_gym.agents.sb3.vec_env import GymVecEnv
 
 from zo_gym import (
     GATES,
@@ -27,6 +26,7 @@ from zo_gym import (
     ZOSamplingVectorEnv,
     make_problem,
 )
+from zo_gym.agents.sb3.vec_env import GymVecEnv
 from zo_gym.envs.vector_env import AUTORESET
 from zo_gym.registry import is_learned
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from zo_gym import Problem, ZOSamplingVectorEnv, single_problem
 from zo_gym.agents.algorithms.zorl import DirectionNoise
 from zo_gym.agents.build import AGENTS, build_agent
 from zo_gym.agents.presets import PRESETS
 from zo_gym.agents.sb3.vec_env import GymVecEnv
-
-from zo_gym import Problem, ZOSamplingVectorEnv, single_problem
 from zo_gym.gate import perfect_rho
 
 D, Q, MU, ETA = 3, 20, 0.01, 0.05

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from zo_gym.agents.curve_style import mean_std, running_mean
 
 from benchmarks.results import MethodResults, load_results
 from benchmarks.text_tables import csv_table
+from zo_gym.agents.curve_style import mean_std, running_mean
 from zo_gym.registry import lookup
 
 SINGLE_IMAGES = 3

@@ -13,11 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from zo_gym.agents.curves import Act
-from zo_gym.agents.offline import agent_for, learn
-from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from zo_gym.agents.presets import PRESETS, Preset
-from zo_gym.agents.sb3.callbacks import Trajectory
 
 from benchmarks.recorder import Recorder
 from benchmarks.solvers import baselines, zeroth_order
@@ -25,6 +20,11 @@ from benchmarks.solvers.base import Group, Outcome, Run, Setup, Solver, join
 from benchmarks.solvers.zeroth_order import lstm_file
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
+from zo_gym.agents.curves import Act
+from zo_gym.agents.offline import agent_for, learn
+from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
+from zo_gym.agents.presets import PRESETS, Preset
+from zo_gym.agents.sb3.callbacks import Trajectory
 from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 from zo_gym.meta.rnn import load_optimizer
 from zo_gym.problem import Problem

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
-from zo_gym.agents.query_grid import direction_generators
 
 from benchmarks.recorder import Recorder
 from benchmarks.solvers.base import COARSE_DELTAS, Outcome, Run, Setup, Solver, join, options_of, starts_of
+from zo_gym.agents.query_grid import direction_generators
 from zo_gym.baselines import run_baseline
 from zo_gym.oracle import Oracle
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from zo_gym.agents.policies.bundle import Policy, load_policy, new_policy
-from zo_gym.agents.policies.policy_method import follow, gradient_guess
 
 from benchmarks.solvers.base import Run, Setup
 from benchmarks.solvers.zeroth_order import black_box_gradient, run_built
 from benchmarks.suites.policies import policy_folder
+from zo_gym.agents.policies.bundle import Policy, load_policy, new_policy
+from zo_gym.agents.policies.policy_method import follow, gradient_guess
 from zo_gym.base import Method
 from zo_gym.gradient_models.guided_gp import GradientGuess
 from zo_gym.rng import make_generator

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from zo_gym.agents.presets import DIRECTIONAL_PRESETS
-
 from benchmarks.solvers import baselines, zeroth_order
 from benchmarks.solvers.agents import Variant, online_run
 from benchmarks.solvers.base import Group, Solver
 from benchmarks.solvers.zeroth_order import method_run
+from zo_gym.agents.presets import DIRECTIONAL_PRESETS
 
 
 def _directional(label: str, group: Group, *, algo: str = "ddpg", **changes: Any) -> Solver:

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from zo_gym.agents.policies.policy_method import LEARNING_RATE, SHARPNESS, steps
-
 from benchmarks.solvers import baselines, zeroth_order
 from benchmarks.solvers.base import Group, Outcome, Setup, Solver
 from benchmarks.solvers.guesses import (
@@ -27,6 +25,7 @@ from benchmarks.solvers.guesses import (
 )
 from benchmarks.solvers.policy_training import TRAININGS, train_policies
 from benchmarks.solvers.zeroth_order import method_run, run_built
+from zo_gym.agents.policies.policy_method import LEARNING_RATE, SHARPNESS, steps
 from zo_gym.base import Method, UpdateRule
 from zo_gym.estimators import span
 from zo_gym.gradient_models import GPSettings, GradientGuess, gp

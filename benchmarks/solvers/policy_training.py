@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zo_gym.agents.offline import OFFLINE, train_policy
-from zo_gym.agents.presets import Preset
-
 from benchmarks.suites.policies import SOURCE, policy_folder
 from benchmarks.suites.task import Task
+from zo_gym.agents.offline import OFFLINE, train_policy
+from zo_gym.agents.presets import Preset
 from zo_gym.files import write_json
 
 TRAININGS: dict[str, tuple[Preset, dict[str, Any]]] = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zo_gym.agents.curve_style import BLACK, GREEN, PURPLE, SKY
-
 from benchmarks.theory.plan import Measurement
+from zo_gym.agents.curve_style import BLACK, GREEN, PURPLE, SKY
 from zo_gym.envs.render import BLUE, GREY, ORANGE, VERMILLION
 
 
