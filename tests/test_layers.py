@@ -25,15 +25,16 @@ LAYERS: list[set[str]] = [
         "tree",
         "version",
     },
-    {"datasets", "errors"},
+    {"datasets", "errors", "meta.settings"},
     # Problems, and the interfaces of a method's parts.
     {"problem"},
     {"base", "batch_invariant", "rng"},
     {"composite", "estimators", "gate", "meta.rnn", "oracle"},
-    {"gradient_models", "problems", "run_log", "samplers", "step", "updates"},
+    {"gradient_models", "problems", "run_log", "samplers", "step", "step_checks", "updates"},
     # What moves x.
     {"baselines", "meta.differentiable_run", "methods", "run"},
-    {"envs", "meta.train", "minimize", "optimizer"},
+    {"envs", "meta.stage", "minimize", "optimizer"},
+    {"meta.train"},
     {"meta", "zo_gym"},
     # Agents.
     {"agents", "agents.console", "agents.curve_style", "agents.networks", "agents.presets", "agents.query_grid"},
