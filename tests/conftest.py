@@ -75,10 +75,3 @@ def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("sb3")))
         yield
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path | None:
-    """Return `$ZO_GYM_DATA`, if it is set."""
-    value = os.environ.get("ZO_GYM_DATA")
-    return Path(value) if value else None

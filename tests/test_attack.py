@@ -503,9 +503,8 @@ def test_digits_victim_is_accurate() -> None:
 
 
 @pytest.mark.slow
-def test_mnist_victim_is_the_network_of_the_literature_and_99_percent_right(data_folder: Path | None) -> None:
-    if data_folder is None:
-        pytest.skip("MNIST is not on this machine: set ZO_GYM_DATA")
+@pytest.mark.needs_data("mnist")
+def test_mnist_victim_is_the_network_of_the_literature_and_99_percent_right() -> None:
     found = attack_on("mnist")
     shapes = {key: tuple(value.shape) for key, value in found.victim.weights.items() if not key.endswith("bias")}
     assert shapes == {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (500, 800), "fc2": (10, 500)}

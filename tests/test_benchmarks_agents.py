@@ -147,6 +147,7 @@ def test_the_commands_share_their_options() -> None:
     assert tyro.cli(PoliciesArgs, args=words) == PoliciesArgs(quick=True, run=expected)
 
 
+@pytest.mark.needs_data("heart_scale")
 def test_make_paper_runs_skips_draws_and_remembers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = PaperArgs(
         quick=True,

@@ -131,7 +131,7 @@ def test_every_ablation_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", pretrained.names())
-def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder: Path | None) -> None:
+def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str) -> None:
     size = sum(file.stat().st_size for file in pretrained.folder(name).iterdir())
     assert size < 1_000_000
     for word in ("Data", "Training", "Results", "Limits"):
@@ -143,7 +143,7 @@ def test_a_policy_that_ships_says_what_it_is_and_attacks(name: str, data_folder:
     assert result.fun < 0.6 * result.trace.fun[0]
 
 
-def test_a_policy_of_ones_own_is_followed_as_one_that_ships(data_folder: Path | None) -> None:
+def test_a_policy_of_ones_own_is_followed_as_one_that_ships() -> None:
     own: dict[str, Any] = {"composite": True, "budget": 8, "seed": 1}
     shipped = minimize("digits_attack[0]", method="pretrained:digits-attack", **own)
     for weights in (pretrained.folder("digits-attack"), pretrained.load("digits-attack")):

@@ -32,6 +32,7 @@ from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
 from benchmarks.work import work
 from zo_gym.agents.query_grid import grid_of, on_grid
+from zo_gym.datasets import FILES
 from zo_gym.errors import ObjectiveError
 from zo_gym.minimize import minimize
 
@@ -170,10 +171,18 @@ def test_an_option_at_which_everything_fails_is_an_error(tmp_path: Path) -> None
         tuned_options("p", {"p": Solver("p", "control", hopeless, {"delta": (1.0,)})}, TINY["quadratic"], tmp_path)
 
 
-@pytest.mark.parametrize("task", [*SUITE.values(), *QUICK.values()], ids=lambda task: f"{task.name}-{task.budget}")
+def cheap_tasks() -> list[Any]:
+    """The roles do not depend on the data: leave out what takes long to load, and mark what needs a file."""
+    slow = ("mnist_attack", "a9a", "german.numer_scale")
+    tasks = [t for t in (*SUITE.values(), *QUICK.values()) if t.name not in slow]
+    return [
+        pytest.param(t, id=f"{t.name}-{t.budget}", marks=[pytest.mark.needs_data(t.name)] if t.name in FILES else [])
+        for t in tasks
+    ]
+
+
+@pytest.mark.parametrize("task", cheap_tasks())
 def test_nothing_is_tuned_or_trained_on_what_is_reported(task: Task) -> None:
-    if task.name in ("mnist_attack", "a9a", "german.numer_scale"):
-        pytest.skip("the roles do not depend on the data; these take long to load")
     reported = starts_of(task.problem("test"))
     for role in ("tuning", "train", "validation"):
         others = starts_of(task.problem(role))  # type: ignore[arg-type]

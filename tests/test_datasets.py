@@ -148,17 +148,16 @@ def test_typo_in_a_name() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "positive"),
     [
-        ("heart_scale", (270, 13), 120),
-        ("german.numer_scale", (1000, 24), 300),
-        ("a9a", (32561, 123), 7841),
-        ("a9a.t", (16281, 123), 3846),
+        pytest.param(name, shape, positive, marks=pytest.mark.needs_data(name))
+        for name, shape, positive in (
+            ("heart_scale", (270, 13), 120),
+            ("german.numer_scale", (1000, 24), 300),
+            ("a9a", (32561, 123), 7841),
+            ("a9a.t", (16281, 123), 3846),
+        )
     ],
 )
-def test_published_shapes_and_class_counts(
-    name: str, shape: tuple[int, int], positive: int, data_folder: Path | None
-) -> None:
-    if data_folder is None:
-        pytest.skip(f"{name} is not on this machine: set ZO_GYM_DATA")
+def test_published_shapes_and_class_counts(name: str, shape: tuple[int, int], positive: int) -> None:
     features, labels = datasets.load_libsvm(name)
     assert features.shape == shape
     assert features.dtype == labels.dtype == np.float64
@@ -179,6 +178,7 @@ def test_breast_cancer_is_standardised_and_benign_is_positive() -> None:
 # Per class 0 to 9, as published with the data
 
 
+@pytest.mark.needs_data("mnist")
 @pytest.mark.parametrize(
     ("split", "counts"),
     [
@@ -186,11 +186,7 @@ def test_breast_cancer_is_standardised_and_benign_is_positive() -> None:
         ("test", [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]),
     ],
 )
-def test_mnist_has_the_published_shape_and_class_counts(
-    split: str, counts: list[int], data_folder: Path | None
-) -> None:
-    if data_folder is None:
-        pytest.skip("MNIST is not on this machine: set ZO_GYM_DATA")
+def test_mnist_has_the_published_shape_and_class_counts(split: str, counts: list[int]) -> None:
     images, labels = datasets.load_mnist(split)
     assert images.shape == (sum(counts), 28, 28)
     assert (images.dtype, labels.dtype) == (np.uint8, np.int64)

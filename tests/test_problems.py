@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -33,15 +32,15 @@ def points(m: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64) 
     return torch.randn(m, dim, generator=generator(seed), dtype=dtype)
 
 
-def slow_if_trained(name: str) -> Any:
-    """The victims that know MNIST take a minute to train."""
-    return pytest.param(name, marks=pytest.mark.slow) if name.startswith("mnist") else name
+def marked(name: str) -> Any:
+    """Mark the problems that need a file, and as slow those whose victims take a minute to train."""
+    if name.startswith("mnist"):
+        return pytest.param(name, marks=[pytest.mark.slow, pytest.mark.needs_data("mnist")])
+    return pytest.param(name, marks=pytest.mark.needs_data(name)) if name in LIBSVM else name
 
 
-@pytest.fixture(scope="module", params=map(slow_if_trained, PROBLEMS))
-def problem(request: pytest.FixtureRequest, data_folder: Path | None) -> Problem:
-    if (request.param in LIBSVM or request.param.startswith("mnist")) and data_folder is None:
-        pytest.skip(f"{request.param} is not on this machine: set ZO_GYM_DATA")
+@pytest.fixture(scope="module", params=map(marked, PROBLEMS))
+def problem(request: pytest.FixtureRequest) -> Problem:
     return make_problem(f"{request.param}[0]", dtype=torch.float64)  # instance 0, where there are several
 
 
@@ -140,7 +139,7 @@ def test_float32_follows_float64(problem: Problem) -> None:
         assert torch.equal(rows, values)
 
 
-def test_instances_subsets_and_batches_agree_bit_for_bit(problem: Problem, data_folder: Path | None) -> None:
+def test_instances_subsets_and_batches_agree_bit_for_bit(problem: Problem) -> None:
     """One instance alone, in a subset, and as a row among others: the same starts, values, gradients and measures."""
     several = has_splits(problem.name.removesuffix("[0]"))
     options = {"size": 3} if several else {}
@@ -208,11 +207,9 @@ def printed_loss(w: np.ndarray, features: np.ndarray, y: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("labels", ["pm1", "01"])
-@pytest.mark.parametrize("name", ["breast_cancer", *LIBSVM])
-def test_classification_is_the_printed_equation(name: str, labels: str, data_folder: Path | None) -> None:
+@pytest.mark.parametrize("name", map(marked, ["breast_cancer", *LIBSVM]))
+def test_classification_is_the_printed_equation(name: str, labels: str) -> None:
     if name in LIBSVM:
-        if data_folder is None:
-            pytest.skip(f"{name} is not on this machine: set ZO_GYM_DATA")
         sparse, y = datasets.load_libsvm(name)
         features = sparse.toarray()
     else:

@@ -131,10 +131,15 @@ def test_rows_that_end_apart_stay_the_scalar_env(gate: str) -> None:
     assert seen["mixed_ends"] > 5
 
 
-@pytest.mark.parametrize("problem", [name for name in PROBLEMS if not name.startswith(("breast", "mnist"))])
-def test_row_is_the_scalar_env_on_every_problem(problem: str, data_folder: Any) -> None:
-    if problem in LIBSVM and data_folder is None:
-        pytest.skip(f"{problem} is not on this machine: set ZO_GYM_DATA")
+@pytest.mark.parametrize(
+    "problem",
+    [
+        pytest.param(name, marks=[pytest.mark.needs_data(name)] if name in LIBSVM else [])
+        for name in PROBLEMS
+        if not name.startswith(("breast", "mnist"))
+    ],
+)
+def test_row_is_the_scalar_env_on_every_problem(problem: str) -> None:
     options = options_for(problem, gate="hysteresis", update="adaptive", observation="history", diagnostics=True)
     rows, steps = (3, 20) if problem in ("a9a", "digits_attack") else (ROWS, 30)  # 20 of 2 queries spend the budget
     assert compare({**options, "noise_std": 0.01}, rows, steps)["ends"] > 0
