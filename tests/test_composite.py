@@ -217,9 +217,7 @@ def test_composite_costs_no_query_and_lowers_f_further() -> None:
 
 
 def test_composite_needs_a_composite_term() -> None:
-    with pytest.raises(
-        ValueError, match=r"composite=True needs a problem with a composite term, and 'quadratic' has none"
-    ):
+    with pytest.raises(ValueError, match=r"composite=True needs a composite term, and 'quadratic' has none"):
         minimize("quadratic", composite=True)
     with pytest.raises(ValueError, match=r"composite= is for the methods in zo_gym\.METHODS"):
         minimize(sparse_problem(), method="l-bfgs-b", composite=True)

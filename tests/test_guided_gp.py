@@ -243,3 +243,10 @@ def test_another_number_of_directions_than_two_is_refused() -> None:
     model = guided_gp(true, NONE)
     with pytest.raises(ValueError, match=r"num_directions must be 2 for a guided Gaussian process, got 3\. Pass"):
         model.probe(model.init(starts()), starts(), 3, [make_generator(0)] * ROWS)
+
+
+def test_numbers_are_stored_as_plain_floats() -> None:
+    """So that an integer sharpness of 2 takes the same operations as 2.0, and a numpy number those of a float."""
+    settings = GuidedGPSettings(sharpness=2, smoothing=np.float64(0.1), rank=np.int64(9))  # type: ignore[arg-type]
+    assert [type(value) for value in (settings.sharpness, settings.smoothing, settings.rank)] == [float, float, int]
+    assert settings.num_slopes == 16

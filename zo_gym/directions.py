@@ -27,7 +27,7 @@ def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
     """
     largest = g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
     share = g.abs() / largest
-    if not isinstance(sharpness, float) or sharpness != 2.0:
+    if isinstance(sharpness, Tensor) or sharpness != 2.0:
         power = torch.as_tensor(sharpness - 1, dtype=g.dtype, device=g.device)
         share = torch.exp(torch.xlogy(power, share))  # `**` has other bits in another batch
     return unit(g * share)

@@ -155,10 +155,11 @@ def build(method: str, dim: int, **options: Any) -> Method:
     model: Any = parts.gradient_model or recipe.gradient_model
     learned = [name for table, name in ((SAMPLERS, sampler), (RULES, rule)) if is_learned(table, name)]
     weights = _require_weights(method, learned, parts.weights)
+    update: UpdateRule = _part(RULES, rule, "update", UpdateRule, weights, eta)
     return Method(
         sampler=None if sampler is None else _part(SAMPLERS, sampler, "sampler", Sampler, weights),
         estimator=estimator,
-        update=sharpened(_part(RULES, rule, "update", UpdateRule, weights, eta), parts.sharpness),
+        update=update if parts.sharpness is None else sharpened(update, parts.sharpness),
         num_directions=q,
         model=None if model is None else _part(GRADIENT_MODELS, model, "gradient_model", GradientModel),
     )
@@ -183,7 +184,8 @@ class Parts:
         context: What the problem tells a policy besides x, one line a row of the run, (B, k); for added methods.
         composite: The composite term where the run takes it exactly, rows numbered from 0; for added methods whose
             directions depend on it.
-        sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`).
+        sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`); None for
+            1, all alike.
     """
 
     learning_rate: float | None = None
@@ -196,7 +198,7 @@ class Parts:
     gradient: Objective | None = None
     context: Tensor | None = None
     composite: CompositeTerm | None = None
-    sharpness: float = 1.0
+    sharpness: float | None = None
 
 
 OFFERED = ("gradient", "context", "composite")

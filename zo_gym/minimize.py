@@ -109,15 +109,17 @@ def minimize(
     oracle = Oracle(problem, budget=budget, noise_std=noise_std, generators=noise, on_failure=on_failure)
     log = RunLog(oracle, target, callback, as_numpy=not isinstance(x0, Tensor))
     start = problem.start(make_generator(start_seed, problem.device))
-    numbers = _given(learning_rate=learning_rate, num_directions=num_directions, smoothing=smoothing)
-    parts = _given(sampler=sampler, estimator=estimator, gradient_model=gradient_model, update=update, weights=weights)
-    parts |= _given(sharpness=sharpness)
+    numbers = {"learning_rate": learning_rate, "num_directions": num_directions}
+    parts = {"sampler": sampler, "estimator": estimator, "gradient_model": gradient_model, "update": update}
+    parts |= {"weights": weights, "sharpness": sharpness}
     if method in BASELINES:
-        refused = parts | _given(reevaluate=reevaluate or None, composite=composite or None)
-        return _run_baseline(log, method, start, direction_seed, numbers | dict(options or {}), refused)
+        refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
+        own = numbers | {"smoothing": smoothing} | dict(options or {})
+        return _run_baseline(log, method, start, direction_seed, own, refused)
     if options:
         raise TypeError(f"options= are for zo_gym.BASELINES, and method '{method}' is none, got {options!r}. Drop it.")
-    return _run_method(log, method, start, direction_seed, numbers | parts, composite, reevaluate)
+    length = require_smoothing(0.01 if smoothing is None else smoothing, problem.dtype)
+    return _run_method(log, method, start, direction_seed, length, numbers | parts, composite, reevaluate)
 
 
 def _check(target: Any, callback: Any, options: Any) -> None:
@@ -130,11 +132,6 @@ def _check(target: Any, callback: Any, options: Any) -> None:
         raise TypeError(f"callback must be a function of a Progress, got {callback!r:.80}. Pass a function, or None.")
 
 
-def _given(**keywords: Any) -> dict[str, Any]:
-    """Return the keywords that are not None."""
-    return {name: value for name, value in keywords.items() if value is not None}
-
-
 class _Stop(Exception):  # noqa: N818, no error
     """Ends a baseline's run from inside its call of f; its text says why."""
 
@@ -144,7 +141,8 @@ def _run_method(
     method: str,
     start: Tensor,
     seed: int,
-    options: Mapping[str, Any],
+    smoothing: float,
+    parts: Mapping[str, Any],
     composite: bool,
     reevaluate: bool,
 ) -> Result:
@@ -152,8 +150,6 @@ def _run_method(
     problem, oracle = log.oracle.problem, log.oracle
     if composite and problem.composite is None:
         raise ValueError(f"composite=True needs a composite term, and '{problem.name}' has none. Drop it.")
-    parts = dict(options)
-    smoothing = require_smoothing(parts.pop("smoothing", 0.01), problem.dtype)
     chosen = build(
         method,
         problem.dim,
@@ -187,11 +183,13 @@ def _run_baseline(
 ) -> Result:
     """Let a baseline run until it converges, or the budget, the target or the callback ends it."""
     for name, value in refused.items():
-        raise ValueError(
-            f"method '{method}' is a baseline and complete: {name}= is for the methods in zo_gym.METHODS, got "
-            f"{value!r:.80}. Drop it."
-        )
+        if value is not None:
+            raise ValueError(
+                f"method '{method}' is a baseline and complete: {name}= is for the methods in zo_gym.METHODS, got "
+                f"{value!r:.80}. Drop it."
+            )
     require_budget(log.oracle.budget, 0, log.oracle.on_failure)
+    given = {name: value for name, value in options.items() if value is not None}
 
     def evaluate(points: Tensor) -> Tensor:
         if not log.oracle.fits(len(points))[0]:
@@ -206,7 +204,7 @@ def _run_baseline(
 
     def go() -> Result:
         try:
-            converged = run_baseline(method, evaluate, start, make_generator(seed, start.device), **options)
+            converged = run_baseline(method, evaluate, start, make_generator(seed, start.device), **given)
         except _Stop as stop:
             return log.result(True, str(stop))
         spent = f"{log.nfev} of {log.oracle.budget} queries."

@@ -104,8 +104,9 @@ def ask_run(
         alike = bool((counts == q).all())
         able = np.ones(len(x), dtype=bool)
         if fits is not None:
-            prices = {int(k): cost(method, int(k), x.shape[1], reevaluate=reevaluate) for k in np.unique(counts)}
-            able = fits(np.full(len(x), prices[q]) if alike else np.array([prices[k] for k in counts.tolist()]))
+            asked = [q] if alike else counts.tolist()
+            costs = np.array([cost(method, k, x.shape[1], reevaluate=reevaluate) for k in asked])
+            able = fits(np.broadcast_to(costs, len(x)))
         if not able.any():
             return
         directions, state = sample(method, state, generators)

@@ -70,14 +70,13 @@ class GPSettings:
     length_scale: float = LENGTH_SCALE
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        if self.rank is not None:
-            check_integer("rank", self.rank, 1)
-        check_positive("smoothing", self.smoothing)
-        if self.noise_std is not None:
-            check_at_least("noise_std", self.noise_std, 0.0)
-        check_positive("slopes_per_dim", self.slopes_per_dim)
-        check_positive("length_scale", self.length_scale)
+        """Check the numbers, and store them as plain ints and floats."""
+        rank = None if self.rank is None else check_integer("rank", self.rank, 1)
+        noise = None if self.noise_std is None else check_at_least("noise_std", self.noise_std, 0.0)
+        object.__setattr__(self, "rank", rank)
+        object.__setattr__(self, "noise_std", noise)
+        for name in ("smoothing", "slopes_per_dim", "length_scale"):
+            object.__setattr__(self, name, check_positive(name, getattr(self, name)))
 
     def num_slopes(self, dim: int) -> int:
         """Return r at dimension d."""

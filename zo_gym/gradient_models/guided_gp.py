@@ -4,7 +4,8 @@
 
 h is the guess, and kappa, fitted to the stored slopes y_i = v_i . grad f(z_i), corrects its length and sign. The
 residual r is modelled as a Gaussian process as in `zo_gym.gradient_models.gaussian_process`, with prior variance a w_j
-in coordinate j: w is large where the guess is large, since f can change there, and not only along the guess. That is the isotropic process in the coordinates sqrt(w) x.
+in coordinate j: w is large where the guess is large, since f can change there, and not only along the guess. That is
+the isotropic process in the coordinates sqrt(w) x.
 """
 
 from __future__ import annotations

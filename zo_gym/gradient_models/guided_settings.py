@@ -84,13 +84,14 @@ class GuidedGPSettings:
     return_ratio: float = 4.0
 
     def __post_init__(self) -> None:
-        """Check the numbers that users choose."""
-        check_integer("rank", self.rank, 1)
-        check_positive("smoothing", self.smoothing)
-        check_at_least("sharpness", self.sharpness, 1.0)
-        check_at_least("refresh_distance", self.refresh_distance, 0.0)
-        if self.noise_std is not None:
-            check_at_least("noise_std", self.noise_std, 0.0)
+        """Check the numbers that users choose, and store them as plain ints and floats."""
+        noise = None if self.noise_std is None else check_at_least("noise_std", self.noise_std, 0.0)
+        object.__setattr__(self, "noise_std", noise)
+        object.__setattr__(self, "rank", check_integer("rank", self.rank, 1))
+        object.__setattr__(self, "smoothing", check_positive("smoothing", self.smoothing))
+        object.__setattr__(self, "sharpness", check_at_least("sharpness", self.sharpness, 1.0))
+        far = check_at_least("refresh_distance", self.refresh_distance, 0.0)
+        object.__setattr__(self, "refresh_distance", far)
 
     @property
     def num_slopes(self) -> int:
