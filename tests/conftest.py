@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set the variables that the tests, and the processes that they start, read.
 
     `ZO_GYM_CACHE` stays the user's, else it is a temporary folder, which the processes of pytest-xdist share; it is
-    never the cache at home. Threads cost more than such small tensors are worth, and they slow down a loaded machine.
+    never the cache at home. Processes that the tests start use one thread, as the tests do.
     """
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
@@ -33,7 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(cache.cleanup)
         patch.setenv("ZO_GYM_CACHE", cache.name)
     patch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
 
 
 def has_data(name: str) -> bool:
@@ -48,7 +47,12 @@ def has_data(name: str) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked `needs_data(...)` where a file that it needs is missing."""
+    """Skip a test marked `needs_data(...)` where a file that it needs is missing, and let the others use one thread.
+
+    Threads cost more than such small tensors are worth. Where other processes use all cores, as under pytest-xdist, two
+    threads that wait for each other are twenty times slower than one. Training sets its own number, for all that follow.
+    """
+    torch.set_num_threads(1)
     for name in (name for mark in item.iter_markers("needs_data") for name in mark.args):
         if not has_data(name):
             pytest.skip(f"needs {name} in $ZO_GYM_DATA or the cache")
