@@ -39,7 +39,7 @@ def marked(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.needs_data(name)) if name in LIBSVM else name
 
 
-@pytest.fixture(scope="module", params=map(marked, PROBLEMS))
+@pytest.fixture(scope="module", params=[marked(name) for name in PROBLEMS])
 def problem(request: pytest.FixtureRequest) -> Problem:
     return make_problem(f"{request.param}[0]", dtype=torch.float64)  # instance 0, where there are several
 
@@ -207,7 +207,7 @@ def printed_loss(w: np.ndarray, features: np.ndarray, y: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("labels", ["pm1", "01"])
-@pytest.mark.parametrize("name", map(marked, ["breast_cancer", *LIBSVM]))
+@pytest.mark.parametrize("name", [marked(name) for name in ("breast_cancer", *LIBSVM)])
 def test_classification_is_the_printed_equation(name: str, labels: str) -> None:
     if name in LIBSVM:
         sparse, y = datasets.load_libsvm(name)
