@@ -242,7 +242,7 @@ def test_method_may_be_given_whole() -> None:
         answer(optimizer, 5)
     assert np.array_equal(whole.result().x, named.result().x)
     with pytest.raises(
-        TypeError, match="Optimizer with a Method got an unexpected keyword argument 'learning_rate'.*takes no further"
+        TypeError, match=r"Optimizer with a Method got an unexpected keyword argument 'learning_rate'.*takes no further"
     ):
         Optimizer(X0, method=build("spsa", 3), learning_rate=0.1)
 
