@@ -98,7 +98,7 @@ def from_benchmarks(module: str, name: str, flag: str) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = getattr(import_module(f"benchmarks.{module}"), name)
     except ModuleNotFoundError as error:
-        if error.name not in ("benchmarks", f"benchmarks.{module}"):
+        if (error.name or "").split(".")[0] != "benchmarks":
             raise
         raise ImportError(
             f"{flag} needs the folder benchmarks, which the installed package lacks. Run it in a checkout of the "

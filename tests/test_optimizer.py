@@ -241,7 +241,9 @@ def test_method_may_be_given_whole() -> None:
     for optimizer in (whole, named):
         answer(optimizer, 5)
     assert np.array_equal(whole.result().x, named.result().x)
-    with pytest.raises(TypeError, match="Optimizer with a Method takes no further keyword, got 'learning_rate'"):
+    with pytest.raises(
+        TypeError, match=r"Optimizer with a Method got an unexpected keyword argument 'learning_rate'.*takes no further"
+    ):
         Optimizer(X0, method=build("spsa", 3), learning_rate=0.1)
 
 

@@ -104,9 +104,8 @@ def ask_run(
         alike = bool((counts == q).all())
         able = np.ones(len(x), dtype=bool)
         if fits is not None:
-            asked = [q] if alike else counts.tolist()
-            costs = np.array([cost(method, k, x.shape[1], reevaluate=reevaluate) for k in asked])
-            able = fits(np.broadcast_to(costs, len(x)))
+            costs = [cost(method, k, x.shape[1], reevaluate=reevaluate) for k in ([q] if alike else counts.tolist())]
+            able = fits(np.broadcast_to(np.array(costs), len(x)))
         if not able.any():
             return
         directions, state = sample(method, state, generators)
