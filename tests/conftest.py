@@ -50,7 +50,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `needs_data(...)` where a file that it needs is missing, and let the others use one thread.
 
     Threads cost more than such small tensors are worth. Where other processes use all cores, as under pytest-xdist, two
-    threads that wait for each other are twenty times slower than one. Training sets its own number, for all that follow.
+    threads that wait for each other are twenty times slower than one. Training sets its own number, which would stay.
     """
     torch.set_num_threads(1)
     for name in (name for mark in item.iter_markers("needs_data") for name in mark.args):

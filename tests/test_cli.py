@@ -588,7 +588,7 @@ def test_what_needs_a_checkout_says_so(
     assert f"error: {expected} Run it in a checkout of the repository: python evaluate.py" in said
 
 
-@pytest.mark.parametrize("module", ["zo_gym.agents.train", "agents.train", "zo_gym.agents.evaluate", "agents.evaluate"])
+@pytest.mark.parametrize("module", ["zo_gym.agents.train", "agents.evaluate"])
 def test_commands_run_as_modules_by_both_paths(module: str) -> None:
     found = subprocess.run(
         [sys.executable, "-W", "error", "-m", module, "--help"],

@@ -52,12 +52,13 @@ def assert_holds_the_best(result: Result | None, message: str) -> None:
 
 @pytest.mark.parametrize("method", BLIND)
 def test_every_method_lowers_a_quadratic_tenfold(method: str) -> None:
-    """At its default learning rate, f = |x|^2 / 2 in 10 dimensions from f = 5, with 5,000 queries.
+    """At its default learning rate, f = |x|^2 / 2 in 10 dimensions from f = 5, within 5,000 queries.
 
     The slowest default step is 0.01 per coordinate with 21 queries a step: 238 steps go 2.4 where 1 is needed.
     """
-    result = minimize(lambda X: 0.5 * (X**2).sum(1), np.ones(10), method=method, seed=0, batched=True)
+    result = minimize(lambda X: 0.5 * (X**2).sum(1), np.ones(10), method=method, seed=0, batched=True, target=0.499)
     assert result.success
+    assert result.nfev <= 5000
     assert result.fun < 0.5
     assert result.fun == 0.5 * (result.x**2).sum()
 
@@ -138,11 +139,11 @@ def test_global_randomness_is_left_alone() -> None:
 
 
 def test_problem_by_name_brings_its_own_start() -> None:
-    result = minimize("quadratic", budget=1000, seed=0)
+    result = minimize("quadratic", budget=100, seed=0)
     assert isinstance(result.x, np.ndarray)
     assert result.x.shape == (10,)
     assert result.fun < result.trace.fun[0]
-    again = minimize(make_problem("quadratic"), budget=1000, seed=0)
+    again = minimize(make_problem("quadratic"), budget=100, seed=0)
     assert np.array_equal(result.x, again.x)
 
 
@@ -521,7 +522,8 @@ def test_noise_is_added_and_the_run_reports_its_last_iterate() -> None:
 
 def test_noisy_parabola_is_minimised_to_the_scale_of_the_noise() -> None:
     """Adaptive steps on f = |x|^2 with s = 0.01, mu = 0.5: slopes are off by ~ 0.03, so |x| ~ 0.1 is within reach."""
-    result = minimize(parabola, X0, smoothing=0.5, budget=3000, seed=0, noise_std=0.01, reevaluate=True)
+    options = {"smoothing": 0.5, "budget": 3000, "seed": 0, "noise_std": 0.01, "reevaluate": True}
+    result = minimize(parabola, X0, method="rand-ada", **options)
     assert parabola(result.x) < 0.05 * parabola(X0)
 
 
@@ -597,7 +599,7 @@ def test_what_cannot_be_minimised_is_named(fun: Any) -> None:
 def test_a_million_variables_with_one_direction() -> None:
     """O(d) memory: 8 MB a vector. Eq. 2 along one of 10^6 directions gains about 1e-6 of f: some decrease, no more."""
     x0 = np.ones(1_000_000)
-    result = minimize(lambda X: (X**2).sum(1), x0, budget=9, seed=0, batched=True)
+    result = minimize(lambda X: (X**2).sum(1), x0, method="rand-ada", budget=9, seed=0, batched=True)
     assert result.x.shape == x0.shape
     assert 0 < 1e6 - result.fun < 1e6 * 1e-4
     assert np.array_equal(x0, np.ones(1_000_000))

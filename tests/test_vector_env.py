@@ -208,7 +208,7 @@ def test_rows_of_float32_are_the_scalar_env_with_guided_directions() -> None:
 @pytest.mark.parametrize("gate", ["open", "calibrated"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_batch_large_enough_for_threads_is_the_scalar_env(gate: str, threads: int) -> None:
-    torch.set_num_threads(threads)  # the fixture above puts it back
+    torch.set_num_threads(threads)  # conftest puts it back before the next test
     options = options_for("breast_cancer", gate=gate, update="adaptive", observation="history", budget=20)
     rows, steps = 1201, 4  # 1201 * 30 elements: beyond torch's grain of 32,768, so two threads share the work
     vector = ZOSamplingVectorEnv(num_envs=rows, **options)
