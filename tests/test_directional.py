@@ -428,8 +428,11 @@ ARGS = TrainArgs(policy="directional", eval_seeds=0, progress=False, device="cpu
     "args",
     [
         replace(ARGS, problem="quadratic", problem_options='{"dim": 4}', budget=60, total_queries=300),
-        replace(ARGS, algo="td3", problem="quadratic", problem_options='{"dim": 4}', budget=60, total_queries=300,
-                reward_weight=1.0, gamma=0.9),
+        pytest.param(
+            replace(ARGS, algo="td3", problem="quadratic", problem_options='{"dim": 4}', budget=60, total_queries=300,
+                    reward_weight=1.0, gamma=0.9),
+            marks=pytest.mark.slow,
+        ),
         replace(ARGS, problem="digits_attack", problem_options='{"size": 5}', num_envs=3, total_queries=120),
     ],
     ids=["ddpg", "td3-rewards", "attack"],

@@ -300,6 +300,7 @@ def error_under_noise(make: Callable[[], GradientModel], *, reevaluate: bool = F
     return ((mean - gradient).square().sum(1) / gradient.square().sum(1)).mean().item()
 
 
+@pytest.mark.slow
 def test_knowing_the_noise_makes_the_mean_more_accurate() -> None:
     """Slopes of variance 1 under noise of variance 8. If noise is ignored, 40 of them mostly measure noise."""
     ignoring = error_under_noise(lambda: gp(GPSettings(rank=64)))

@@ -98,6 +98,7 @@ def test_steps_per_second_of_a_policy_in_training(rows: int, capsys: pytest.Capt
     assert np.isfinite(pace)
 
 
+@pytest.mark.slow
 def test_train_resume_and_evaluate_on_the_device(tmp_path: Path) -> None:
     folder = run_training(replace(TINY, logdir=tmp_path))
     assert run_training(replace(load_args(folder), resume=folder, progress=False)) == folder

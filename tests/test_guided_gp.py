@@ -130,7 +130,9 @@ def queries_without_a_guess() -> float:
     return queries_to(GOAL, follow(None, 2001))
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name != "constant" else []) for name in WRONG]
+)
 def test_a_wrong_guess_costs_at_most_a_tenth_more(name: str) -> None:
     """Against the same Gaussian process without one, to a thousandth of f at the start. 10 rows each; the means have a
     standard error of about 3 %, hence 1.1 + 2 * 0.03 * sqrt(2)."""

@@ -139,7 +139,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("layout", ["wheel", "editable", "checkout"])
+@pytest.mark.parametrize("layout", ["wheel", pytest.param("editable", marks=pytest.mark.slow), "checkout"])
 def test_agents_are_one_package_inside_zo_gym(layout: str, checkout: Path, tmp_path: Path, request: Any) -> None:
     code = USE
     if layout == "wheel":
