@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -21,7 +21,6 @@ from zo_gym.rng import make_generator
 
 X0 = np.array([1.0, -2.0, 0.5])
 START = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-stable = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def parabola(X: Any) -> Any:
@@ -134,7 +133,6 @@ def test_any_dimension_and_dtype(method: str, dtype: torch.dtype, dim: int) -> N
 # Counting
 
 
-@stable
 @given(
     method=st.sampled_from(sorted(BASELINES)),
     dim=st.integers(1, 5),
@@ -162,7 +160,6 @@ def test_every_query_is_counted_and_none_exceeds_the_budget(
         assert budget - result.nfev < max(4 + 3 * math.log(dim), dim + 1, 20)  # not one batch more would have fitted
 
 
-@stable
 @given(
     method=st.sampled_from(sorted(BASELINES)),
     budget=st.integers(4, 120),

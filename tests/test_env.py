@@ -20,7 +20,7 @@ import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
@@ -362,7 +362,6 @@ def test_failures_are_counted_and_survived(on_failure: str) -> None:
 # Ends
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     gate=st.sampled_from(list(GATES)),
     q=st.integers(1, 8),
@@ -408,7 +407,6 @@ def test_least_budget_holds_one_step() -> None:
     assert env.step(np.ones(3))[2:4] == (False, True)
 
 
-@settings(max_examples=40, deadline=None)
 @given(fails=st.sets(st.integers(1, 60)), budget=st.integers(12, 60))
 def test_retries_never_exceed_the_budget_either(fails: set[int], budget: int) -> None:
     fails -= {n for n in fails if {n - 1, n - 2, n - 3} <= fails}  # four in a row are an ObjectiveError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -23,7 +23,6 @@ BLIND = sorted(
     if not recipe.needs_gradient and "rnn" not in f"{recipe.sampler} {recipe.update}"
 )
 """The methods that need nothing but values."""
-stable = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 class Counted:
@@ -71,7 +70,6 @@ def step_cost(options: dict[str, Any]) -> int:
     return m + 1 + options["reevaluate"]
 
 
-@stable
 @given(options=runs())
 def test_every_query_of_a_run_is_counted_and_none_exceeds_the_budget(options: dict[str, Any]) -> None:
     f = Counted()
@@ -82,7 +80,6 @@ def test_every_query_of_a_run_is_counted_and_none_exceeds_the_budget(options: di
     assert options["budget"] - result.nfev < step_cost(options)  # not one step more would have fitted
 
 
-@stable
 @given(options=runs(), period=st.integers(2, 9))
 def test_penalised_queries_are_counted_once(options: dict[str, Any], period: int) -> None:
     f = Counted(period)
@@ -92,7 +89,6 @@ def test_penalised_queries_are_counted_once(options: dict[str, Any], period: int
     assert bool((np.diff(result.trace.queries) == step_cost(options)).all())
 
 
-@stable
 @given(options=runs(), period=st.integers(3, 9))
 def test_retried_queries_are_counted_every_time(options: dict[str, Any], period: int) -> None:
     """A step that begins can be finished even if every query needs all of its retries: 4 queries for one."""
@@ -104,7 +100,6 @@ def test_retried_queries_are_counted_every_time(options: dict[str, Any], period:
     assert options["budget"] - result.nfev < (1 + RETRIES) * step_cost(options)
 
 
-@stable
 @given(options=runs(), short=st.integers(1, 50))
 def test_budget_too_small_for_a_step_costs_no_query(options: dict[str, Any], short: int) -> None:
     f = Counted()
@@ -114,7 +109,6 @@ def test_budget_too_small_for_a_step_costs_no_query(options: dict[str, Any], sho
     assert f.points == 0
 
 
-@stable
 @given(
     method=st.sampled_from(BLIND),
     dim=st.integers(1, 50),
@@ -150,7 +144,6 @@ class Rows:
         return values
 
 
-@stable
 @given(
     rows=st.integers(1, 4),
     budget=st.integers(1, 30),
