@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {"problem"},
     {"base", "batch_invariant", "rng"},
     {"composite", "estimators", "gate", "meta.rnn", "oracle"},
-    {"gradient_models", "problems", "run_log", "samplers", "step", "step_checks", "updates"},
+    {"gradient_models", "problems", "run_log", "samplers", "step", "updates"},
     # What moves x.
     {"baselines", "meta.differentiable_run", "methods", "run"},
     {"envs", "meta.stage", "minimize", "optimizer"},

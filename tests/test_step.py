@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Iterate, Method, Step
+from zo_gym.checks import check_smoothing
 from zo_gym.directions import unit
 from zo_gym.errors import BudgetError
 from zo_gym.estimators import ESTIMATORS
@@ -18,7 +19,6 @@ from zo_gym.problem import single_problem
 from zo_gym.problems import make_problem
 from zo_gym.samplers import gaussian
 from zo_gym.step import ask_step, cost, start, step
-from zo_gym.step_checks import require_smoothing
 from zo_gym.updates import RULES
 
 B, D, Q, MU = 3, 4, 2, 0.1
@@ -220,11 +220,11 @@ def test_arguments_are_not_mutated() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, -0.1, math.nan, math.inf])
 def test_smoothing_must_be_positive_and_finite(smoothing: float) -> None:
     with pytest.raises(ValueError, match=f"smoothing must be a finite number > 0, got {smoothing}"):
-        require_smoothing(smoothing, torch.float64)
+        check_smoothing(smoothing, torch.float64)
 
 
 def test_smoothing_below_the_rounding_of_the_dtype_is_refused() -> None:
     """8 eps: 1.8e-15 in float64, 9.5e-7 in float32."""
-    assert require_smoothing(1e-6, torch.float64) == 1e-6
+    assert check_smoothing(1e-6, torch.float64) == 1e-6
     with pytest.raises(ValueError, match=r"at least 9\.5e-07 for torch\.float32, got 5e-07.*float64"):
-        require_smoothing(5e-7, torch.float32)
+        check_smoothing(5e-7, torch.float32)

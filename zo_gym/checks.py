@@ -1,21 +1,22 @@
-"""Checks of what users pass; messages name the argument, what is expected, and the value."""
+"""Checks of what users pass; messages name the argument, what is expected, and the value.
+
+Every check returns the value as a plain int, float or bool, and raises TypeError for another type, or ValueError for a
+number out of range.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
-    """Return the value as an int.
-
-    Raises:
-        TypeError: It is not an integer, or a bool.
-        ValueError: It is less than `least`.
-    """
+    """Require an integer >= `least`; a bool is none."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -28,13 +29,8 @@ def check_integer(name: str, value: Any, least: int) -> int:
 
 
 def check_number(name: str, value: Any, expected: str = "a finite number") -> float:
-    """Return the value as a float.
-
-    Raises:
-        TypeError: It is not a real number, or a bool.
-        ValueError: It is NaN or infinite.
-    """
-    number: Any = value.item() if getattr(value, "shape", None) in ((), (1,)) else value  # numpy's and torch's scalars
+    """Require a finite real number; a bool is none, scalars of numpy and torch are."""
+    number: Any = value.item() if getattr(value, "shape", None) in ((), (1,)) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise TypeError(f"{name} must be {expected}, got {value!r}. Pass a number.")
     if not math.isfinite(number):
@@ -43,12 +39,7 @@ def check_number(name: str, value: Any, expected: str = "a finite number") -> fl
 
 
 def check_at_least(name: str, value: Any, least: float) -> float:
-    """Return the value as a float.
-
-    Raises:
-        TypeError: It is not a real number.
-        ValueError: It is NaN, infinite or less than `least`.
-    """
+    """Require a finite real number >= `least`."""
     number = check_number(name, value, f"finite and >= {least:g}")
     if number < least:
         raise ValueError(f"{name} must be finite and >= {least:g}, got {number:g}.")
@@ -56,12 +47,7 @@ def check_at_least(name: str, value: Any, least: float) -> float:
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Return the value as a float.
-
-    Raises:
-        TypeError: It is not a real number.
-        ValueError: It is NaN, infinite or not positive.
-    """
+    """Require a finite real number > 0."""
     number = check_number(name, value, "a finite number > 0")
     if number <= 0:
         raise ValueError(f"{name} must be a finite number > 0, got {value}.")
@@ -69,11 +55,27 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return the value as a bool.
-
-    Raises:
-        TypeError: It is neither True nor False.
-    """
+    """Require True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a bool, got {value!r}. Pass True or False.")
     return bool(value)
+
+
+def check_smoothing(smoothing: Any, dtype: torch.dtype) -> float:
+    """Require mu > 0 that the rounding of x, of this dtype, leaves intact."""
+    smoothing = check_positive("smoothing", smoothing)
+    least = 8 * torch.finfo(dtype).eps
+    if smoothing < least:
+        raise ValueError(
+            f"smoothing must be at least {least:.1e} for {dtype}, got {smoothing}: smaller differences are rounding "
+            "noise. Use a larger smoothing, or x0 in float64."
+        )
+    return smoothing
+
+
+def check_attributes(settings: Any, **checks: Callable[[str, Any], Any]) -> None:
+    """Check these attributes of a frozen dataclass, and store what the checks return; a default of None may stay."""
+    for name, check in checks.items():
+        value = getattr(settings, name)
+        if value is not None or getattr(type(settings), name) is not None:
+            object.__setattr__(settings, name, check(name, value))

@@ -73,10 +73,7 @@ Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of c
 central = Estimator(num_queries=lambda q, d: 2 * q, points=_central_points, combine=_central)
 """Estimates g = (1/q) sum_i (f(x + mu u_i) - f(x - mu u_i)) / (2 mu) u_i. Costs 2q queries per row.
 
-The error in mu is O(mu^2); on a quadratic the slopes are exact.
-
-Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", Found. Comput. Math.
-17, eq. 30.
+The error in mu is O(mu^2); on a quadratic the slopes are exact. Reference: that of `forward`.
 """
 
 coordinate = Estimator(num_queries=lambda q, d: d, points=_axes_points, combine=_coordinate)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from zo_gym.baselines import BASELINES, run_baseline
-from zo_gym.checks import check_flag, check_number
+from zo_gym.checks import check_flag, check_number, check_smoothing
 from zo_gym.errors import BudgetError
 from zo_gym.methods import DEFAULT_METHOD, build, require_method
-from zo_gym.oracle import OnFailure, Oracle
+from zo_gym.oracle import OnFailure, Oracle, require_budget
 from zo_gym.problem import Problem
 from zo_gym.problems.resolve import as_single_problem
 from zo_gym.result import Progress, Result
@@ -20,7 +20,6 @@ from zo_gym.rng import direction_generator, make_generator, seed_sequence
 from zo_gym.run import Moment, run
 from zo_gym.run_log import RunLog
 from zo_gym.step import cost
-from zo_gym.step_checks import require_budget, require_smoothing
 
 
 def minimize(
@@ -118,7 +117,7 @@ def minimize(
         return _run_baseline(log, method, start, direction_seed, own, refused)
     if options:
         raise TypeError(f"options= are for zo_gym.BASELINES, and method '{method}' is none, got {options!r}. Drop it.")
-    length = require_smoothing(0.01 if smoothing is None else smoothing, problem.dtype)
+    length = check_smoothing(0.01 if smoothing is None else smoothing, problem.dtype)
     return _run_method(log, method, start, direction_seed, length, numbers | parts, composite, reevaluate)
 
 

@@ -10,16 +10,17 @@ from torch import Tensor
 
 from zo_gym.base import Iterate, Method
 from zo_gym.baselines import BASELINES
+from zo_gym.checks import check_smoothing
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.errors import ObjectiveError
 from zo_gym.methods import DEFAULT_METHOD, Parts, build, require_method
 from zo_gym.problems.user_function import start_point
 from zo_gym.registry import reject_unknown
-from zo_gym.result import History, Result
+from zo_gym.result import Result
 from zo_gym.rng import direction_generator
 from zo_gym.run import Question, ask_run
+from zo_gym.run_log import History
 from zo_gym.step import cost
-from zo_gym.step_checks import require_smoothing
 
 
 class Optimizer:
@@ -81,7 +82,7 @@ class Optimizer:
             chosen,
             x[None, :],
             [direction_generator(seed, x.device)],
-            require_smoothing(smoothing, x.dtype),
+            check_smoothing(smoothing, x.dtype),
             reevaluate=reevaluate,
             term=None if term is None else lambda rows: term,
         )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.checks import check_number
+from zo_gym.checks import check_integer, check_number
 from zo_gym.errors import BudgetError, ObjectiveError
 from zo_gym.problem import Generators, Problem
 from zo_gym.registry import suggest
@@ -18,11 +18,31 @@ from zo_gym.rng import normal
 OnFailure = Literal["raise", "penalize", "retry"]
 RETRIES = 3
 """How many more times on_failure="retry" queries a point, in queries."""
+MOST_QUERIES = 2**62
+"""The largest budget, in queries: int64 holds its counts."""
 
 
 def worst_case(queries: int | np.ndarray, on_failure: OnFailure) -> int | np.ndarray:
     """Return how many queries so many evaluations cost at most, retries counted."""
     return queries * (1 + RETRIES) if on_failure == "retry" else queries
+
+
+def require_budget(budget: int | None, step_cost: int, on_failure: OnFailure) -> None:
+    """Raise unless the budget holds the start (1 query) and one step, and int64 can count it.
+
+    Raises:
+        TypeError, ValueError: It does not, or is no integer.
+    """
+    queries = check_integer("budget", budget, 1)
+    if queries > MOST_QUERIES:
+        raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
+    least = int(worst_case(1 + step_cost, on_failure))
+    if queries < least:
+        retries = ", all of them retried" if on_failure == "retry" else ""
+        raise ValueError(
+            f"budget must be at least {least} queries (1 for the start, {step_cost} for one step{retries}), "
+            f"got {budget}. Raise budget, or lower num_directions."
+        )
 
 
 class Oracle:
@@ -88,8 +108,7 @@ class Oracle:
         """
         if self.budget is None:
             return np.ones(len(self.queries), dtype=bool)
-        needed = worst_case(queries, self.on_failure) if self.on_failure == "retry" else queries
-        return self.budget - self.queries >= needed
+        return self.budget - self.queries >= worst_case(queries, self.on_failure)
 
     def restart(self, rows: np.ndarray, generators: Generators, instances: Tensor | None = None) -> None:
         """Give the runs with the indices `rows` a fresh budget, these generators and these instances (one each)."""
@@ -149,11 +168,7 @@ class Oracle:
         return values
 
     def _charge(self, m: int, rows: np.ndarray | None) -> None:
-        """Count m queries for each of these runs.
-
-        Raises:
-            BudgetError: m is more than a run has left; nothing was counted.
-        """
+        """Count m queries for each of these runs; raise BudgetError where one has fewer left, and count nothing."""
         index = slice(None) if rows is None else rows
         if self.budget is not None and m > self._headroom:
             spent = int(self.queries[index].max())

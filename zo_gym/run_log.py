@@ -10,7 +10,28 @@ from torch import Tensor
 
 from zo_gym.errors import ObjectiveError
 from zo_gym.oracle import Oracle
-from zo_gym.result import History, Progress, Result
+from zo_gym.result import Progress, Result, Trace
+
+
+class History:
+    """Collects the columns of a `Trace` step by step.
+
+    Attributes:
+        nit: Steps so far; -1 before the start.
+    """
+
+    def __init__(self) -> None:
+        self.nit = -1
+        self._entries: list[tuple[int, float, float]] = []
+
+    def add(self, queries: int, fun: float, best: float) -> None:
+        """Append one entry."""
+        self.nit += 1
+        self._entries.append((queries, fun, best))
+
+    def trace(self) -> Trace:
+        """Return the entries as arrays."""
+        return Trace(*map(np.array, zip(*self._entries, strict=True)))
 
 
 class RunLog:

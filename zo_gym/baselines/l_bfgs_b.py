@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from zo_gym.baselines.protocol import Evaluate
-from zo_gym.checks import check_at_least, check_integer, check_positive
+from zo_gym.checks import check_at_least, check_integer, check_positive, check_smoothing
 from zo_gym.rng import normal
-from zo_gym.step_checks import require_smoothing
 
 
 def l_bfgs_b(
@@ -50,7 +49,7 @@ def l_bfgs_b(
     """
     from scipy.optimize import minimize
 
-    mu = None if smoothing is None else require_smoothing(smoothing, x0.dtype)
+    mu = None if smoothing is None else check_smoothing(smoothing, x0.dtype)
     limits = {"ftol": check_at_least("ftol", ftol, 0), "gtol": check_at_least("gtol", gtol, 0)}
     std = None if restart_std is None else check_positive("restart_std", restart_std)
     options = {**limits, "maxcor": check_integer("maxcor", maxcor, 1), "maxiter": 10**9, "maxfun": 10**9}

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from zo_gym.baselines.protocol import Evaluate
-from zo_gym.checks import check_integer, check_positive
+from zo_gym.checks import check_integer, check_positive, check_smoothing
 from zo_gym.estimators import coordinate, forward
 from zo_gym.rng import normal
-from zo_gym.step_checks import require_smoothing
 
 FEW = 100
 """The default number of random directions of a snapshot, and the largest d at which it uses all axes instead."""
@@ -55,7 +54,7 @@ def zo_svrg(
     """
     d = len(x0)
     eta = 1 / d if learning_rate is None else check_positive("learning_rate", learning_rate)
-    q, mu = check_integer("num_directions", num_directions, 1), require_smoothing(smoothing, x0.dtype)
+    q, mu = check_integer("num_directions", num_directions, 1), check_smoothing(smoothing, x0.dtype)
     length = check_integer("epoch_length", epoch_length, 1)
     many = FEW if snapshot_directions is None else check_integer("snapshot_directions", snapshot_directions, 1)
     axes = snapshot_directions is None and d <= FEW

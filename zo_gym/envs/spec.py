@@ -9,16 +9,15 @@ from typing import Any, Literal, get_args
 import torch
 
 from zo_gym.base import Gate, Method, Sampler, UpdateRule
-from zo_gym.checks import check_flag, check_integer, check_number
+from zo_gym.checks import check_flag, check_integer, check_number, check_smoothing
 from zo_gym.estimators import forward
 from zo_gym.gate import GATES
-from zo_gym.oracle import OnFailure, Oracle
+from zo_gym.oracle import OnFailure, Oracle, require_budget
 from zo_gym.problem import Problem
 from zo_gym.problems.resolve import as_problem
 from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
 from zo_gym.step import cost
-from zo_gym.step_checks import require_budget, require_smoothing
 from zo_gym.updates import RULES
 
 Observation = Literal["x", "history", "context"]
@@ -109,7 +108,7 @@ def resolve(**options: Any) -> EnvSpec:
         s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
     )
     _require_facts(s, problem)
-    require_smoothing(s.smoothing, problem.dtype)
+    check_smoothing(s.smoothing, problem.dtype)
     rule = s.update if isinstance(s.update, UpdateRule) else _trained("update", RULES, s.update)(s.learning_rate)
     sampler = s.sampler if isinstance(s.sampler, Sampler) else _trained("sampler", SAMPLERS, s.sampler)()
     if s.direction == "scaled" and sampler.scale is None:

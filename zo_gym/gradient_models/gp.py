@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Estimate, GradientModel, Step
-from zo_gym.checks import check_at_least, check_integer, check_positive
+from zo_gym.checks import check_at_least, check_attributes, check_integer, check_positive
 from zo_gym.directions import unit
 from zo_gym.gradient_models.gaussian_process import (
     LENGTH_SCALE,
@@ -71,12 +71,8 @@ class GPSettings:
 
     def __post_init__(self) -> None:
         """Check the numbers, and store them as plain ints and floats."""
-        rank = None if self.rank is None else check_integer("rank", self.rank, 1)
-        noise = None if self.noise_std is None else check_at_least("noise_std", self.noise_std, 0.0)
-        object.__setattr__(self, "rank", rank)
-        object.__setattr__(self, "noise_std", noise)
-        for name in ("smoothing", "slopes_per_dim", "length_scale"):
-            object.__setattr__(self, name, check_positive(name, getattr(self, name)))
+        check_attributes(self, rank=partial(check_integer, least=1), noise_std=partial(check_at_least, least=0.0))
+        check_attributes(self, **dict.fromkeys(("smoothing", "slopes_per_dim", "length_scale"), check_positive))
 
     def num_slopes(self, dim: int) -> int:
         """Return r at dimension d."""

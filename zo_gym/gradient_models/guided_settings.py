@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
-from zo_gym.checks import check_at_least, check_integer, check_positive
+from zo_gym.checks import check_at_least, check_attributes, check_integer, check_positive
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,9 @@ class GuidedGPSettings:
 
     def __post_init__(self) -> None:
         """Check the numbers that users choose, and store them as plain ints and floats."""
-        noise = None if self.noise_std is None else check_at_least("noise_std", self.noise_std, 0.0)
-        object.__setattr__(self, "noise_std", noise)
-        object.__setattr__(self, "rank", check_integer("rank", self.rank, 1))
-        object.__setattr__(self, "smoothing", check_positive("smoothing", self.smoothing))
-        object.__setattr__(self, "sharpness", check_at_least("sharpness", self.sharpness, 1.0))
-        far = check_at_least("refresh_distance", self.refresh_distance, 0.0)
-        object.__setattr__(self, "refresh_distance", far)
+        not_negative = partial(check_at_least, least=0.0)
+        check_attributes(self, noise_std=not_negative, refresh_distance=not_negative, smoothing=check_positive)
+        check_attributes(self, rank=partial(check_integer, least=1), sharpness=partial(check_at_least, least=1.0))
 
     @property
     def num_slopes(self) -> int:

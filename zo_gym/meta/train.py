@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from zo_gym.base import Method
+from zo_gym.checks import check_smoothing
 from zo_gym.estimators import forward
 from zo_gym.meta.differentiable_run import Setting
 from zo_gym.meta.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer, save_optimizer
@@ -24,7 +25,6 @@ from zo_gym.problem import Problem
 from zo_gym.problems import make_problem
 from zo_gym.rng import make_generator, seed_sequence
 from zo_gym.samplers import gaussian, query_rnn
-from zo_gym.step_checks import require_smoothing
 from zo_gym.updates import update_rnn
 
 
@@ -98,7 +98,7 @@ def _check_problems(train: Problem, validation: Problem, config: MetaTraining) -
         )
     if train.gradient is None and not config.black_box:
         raise ValueError(f"train must know its gradient, and '{train.name}' does not. Pass black_box=True.")
-    require_smoothing(config.smoothing, train.dtype)
+    check_smoothing(config.smoothing, train.dtype)
 
 
 @dataclass(frozen=True)

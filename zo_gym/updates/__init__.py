@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from zo_gym.base import UpdateRule
 from zo_gym.updates.adaptive import adaptive
-from zo_gym.updates.conditional import conditional
-from zo_gym.updates.diminishing import diminishing
+from zo_gym.updates.conditional import conditional, diminishing
 from zo_gym.updates.first_order import adam, adamm, momentum, sgd, sign
 from zo_gym.updates.polyak import polyak
 from zo_gym.updates.sharpen import sharpened
