@@ -15,7 +15,8 @@ import torch
 
 from zo_gym.datasets import FILES, MNIST, cache_folder
 
-hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, max_examples=60)  # in `make test`
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=400)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
