@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 
 class AgentsFinder(MetaPathFinder):
-    """Finds `zo_gym.agents` in a folder, and nothing else.
-
-    Args:
-        folder: The folder of the package.
-    """
+    """Finds `zo_gym.agents` in this folder, and nothing else."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Return the spec of `zo_gym.agents`; None for every other module."""
         if fullname != "zo_gym.agents":
             return None
@@ -37,4 +30,6 @@ def find_agents() -> None:
     beside = package.parent / "agents"
     known = any(isinstance(finder, AgentsFinder) for finder in sys.meta_path)
     if not known and not (package / "agents").is_dir() and (beside / "__init__.py").is_file():
-        sys.meta_path.insert(0, AgentsFinder(beside))  # before that of an editable install of another checkout
+        # after the finder of ordinary modules, which most imports need, and before editable installs of other checkouts
+        place = 1 + next((i for i, finder in enumerate(sys.meta_path) if finder is PathFinder), -1)
+        sys.meta_path.insert(place, AgentsFinder(beside))

@@ -9,17 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-BUDGET_ELSEWHERE = {
-    "maxiter",
-    "maxfev",
-    "maxfun",
-    "max_evals",
-    "max_nfev",
-    "maxeval",
-    "maxevals",
-    "n_calls",
-    "num_evals",
-}
+BUDGET_ELSEWHERE = set("maxiter maxfev maxfun max_evals max_nfev maxeval maxevals n_calls num_evals".split())
 """What other optimisers call an argument like `budget`."""
 
 
