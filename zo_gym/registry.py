@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-BUDGET_ELSEWHERE = set("maxiter maxfev maxfun max_evals max_nfev maxeval maxevals n_calls num_evals".split())
+BUDGET_ELSEWHERE = {
+    "maxiter",
+    "maxfev",
+    "maxfun",
+    "max_evals",
+    "max_nfev",
+    "maxeval",
+    "maxevals",
+    "n_calls",
+    "num_evals",
+}
 """What other optimisers call an argument like `budget`."""
 
 
