@@ -26,7 +26,7 @@ from zo_gym.agents.evaluate import EvaluateArgs, redraw
 from zo_gym.agents.presets import PRESETS
 from zo_gym.base import Sampler, State
 from zo_gym.envs.env import ZOSamplingEnv
-from zo_gym.meta.settings import MetaTraining
+from zo_gym.meta.stage import MetaTraining
 from zo_gym.samplers import gaussian
 
 SIZES: Any = {"test": 2, "tuning": 1, "train": 3, "validation": 2}

@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
         "tree",
         "version",
     },
-    {"datasets", "errors", "meta.settings"},
+    {"datasets", "errors"},
     # Problems, and the interfaces of a method's parts.
     {"problem"},
     {"base", "batch_invariant", "rng"},

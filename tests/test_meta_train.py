@@ -26,8 +26,7 @@ from zo_gym.meta.differentiable_run import (
     without_history,
 )
 from zo_gym.meta.rnn import CoordinateLSTM, load_optimizer, no_memory
-from zo_gym.meta.settings import MetaTraining
-from zo_gym.meta.stage import EpochReport
+from zo_gym.meta.stage import EpochReport, MetaTraining
 from zo_gym.meta.train import main, meta_train
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Generators

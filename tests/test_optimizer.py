@@ -202,7 +202,6 @@ def test_values_may_come_in_any_sequence(wrap: Any) -> None:
 
 def test_nothing_is_known_before_the_start_is_told() -> None:
     optimizer = Optimizer(X0)
-    assert not optimizer.started
     assert np.array_equal(optimizer.ask(), X0[None, :])
     for ask in (optimizer.result, lambda: optimizer.best_x, lambda: optimizer.best_fun):
         with pytest.raises(RuntimeError, match=r"Nothing is known before f\(x0\): ask\(\), evaluate, tell\(\) first"):

@@ -96,11 +96,6 @@ class Optimizer:
         return max(0, self._history.nit)
 
     @property
-    def started(self) -> bool:
-        """Return whether f(x0) has been told."""
-        return self._iterate is not None
-
-    @property
     def best_x(self) -> Any:
         """Return the iterate with the least f so far, (d,), a copy."""
         return self._export(self._reached().best_x[0])

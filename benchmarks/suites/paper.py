@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.suites.task import Task
-from zo_gym.meta.settings import MetaTraining
+from zo_gym.meta.stage import MetaTraining
 
 
 def _classification(name: str, starts: int, budget: int) -> Task:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from zo_gym.meta.settings import MetaTraining
+from zo_gym.meta.stage import MetaTraining
 from zo_gym.problem import Problem, repeated, with_starts
 from zo_gym.problems import make_problem
 from zo_gym.problems.attack.attack import Attack, AttackOptions, attack_on

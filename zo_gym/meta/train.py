@@ -18,8 +18,7 @@ from zo_gym.checks import check_smoothing
 from zo_gym.estimators import forward
 from zo_gym.meta.differentiable_run import Setting
 from zo_gym.meta.rnn import INPUTS, CoordinateLSTM, LSTMOptimizer, save_optimizer
-from zo_gym.meta.settings import MetaTraining
-from zo_gym.meta.stage import EpochReport, Reporter, Stage, Validation, row_generators, train_stage
+from zo_gym.meta.stage import EpochReport, MetaTraining, Reporter, Stage, Validation, row_generators, train_stage
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Problem
 from zo_gym.problems import make_problem
