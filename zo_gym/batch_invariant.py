@@ -26,6 +26,8 @@ from zo_gym.problem import Objective
 
 _BLAS_ROWS = 4
 """The rows that BLAS kernels compute together."""
+_LONG, _BLOCK = 256, 64
+"""On some processors BLAS splits a sum of more than 256 terms otherwise where it computes more than 64 rows."""
 _LINE = 16
 """The elements of a cache line of 64 bytes in float32; two lines in float64."""
 _CHUNK_ELEMENTS = 2**20
@@ -94,7 +96,11 @@ def padded(right: Tensor) -> Tensor:
 
 def padded_product(left: Tensor, right: Tensor) -> Tensor:
     """Multiply (m, k) x (k, n) -> (m, n padded to whole lines), batch-invariant; `right` is what `padded` returned."""
-    product: Tensor = torch.mm(_pad(left, _BLAS_ROWS), right)
+    rows = _pad(left, _BLAS_ROWS)
+    if right.shape[0] <= _LONG or len(rows) <= _BLOCK:
+        product: Tensor = torch.mm(rows, right)
+    else:
+        product = torch.cat([torch.mm(part, right) for part in rows.split(_BLOCK)])
     return product[: left.shape[0]]
 
 
