@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from zo_gym.envs.spec import EnvSpec
@@ -21,13 +22,17 @@ from zo_gym.run import run
 
 from .policies.bundle import Policy
 from .policies.policy_method import follow, gradient_guess
-from .query_grid import direction_generators, grid_of, on_grid
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations (B, n) -> actions (B, d)."""
 
 DELTAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """ZO-SGD is tuned over eta = delta / d, as in the paper (section 4.1), with a finer grid."""
+
+POINTS = 200
+"""Steps of the grid from the first query to the budget."""
+EARLY = 100
+"""How many of the first queries are each a point of the grid where `early` is asked for."""
 
 
 @dataclass(frozen=True)
@@ -192,3 +197,26 @@ def problem_of(settings: Mapping[str, Any]) -> Problem:
     """Build the problem that the settings name."""
     s = dict(settings)
     return as_problem(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))
+
+
+def grid_of(budget: int, early: bool = False) -> np.ndarray:
+    """Return the query counts that curves are stored at, int64 (T,).
+
+    Args:
+        budget: The last of them; the first is 1.
+        early: Include each of the first 100.
+    """
+    even = np.linspace(1, budget, POINTS + 1).round().astype(np.int64)
+    return np.unique(np.concatenate([even, np.arange(1, min(EARLY, budget) + 1)]) if early else even)
+
+
+def on_grid(grid: np.ndarray, queries: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Carry values that are known at these query counts (K,) forward to the grid, (..., K) -> (..., T)."""
+    places = np.searchsorted(np.asarray(queries), grid, side="right") - 1
+    carried: np.ndarray = np.asarray(values, dtype=np.float64)[..., np.maximum(places, 0)]
+    return carried
+
+
+def direction_generators(seeds: tuple[int, ...], device: torch.device) -> list[torch.Generator]:
+    """Make one generator per row, for its directions."""
+    return [make_generator(int(np.random.SeedSequence([1, seed]).generate_state(1)[0]), device) for seed in seeds]

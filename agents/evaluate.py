@@ -20,12 +20,10 @@ from zo_gym.files import write_atomically, write_json, write_text
 from .arguments import TrainArgs, load_args, resolve_device
 from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
-from .curves import Curves
-from .offline import train_in_memory
+from .curves import Curves, grid_of, on_grid
 from .plots import figure
 from .policies.bundle import load_policy
-from .query_grid import grid_of, on_grid
-from .training_run import prepare
+from .training_run import prepare, train_in_memory
 
 
 @dataclass(frozen=True)

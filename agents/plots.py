@@ -1,18 +1,28 @@
-"""The figure of a comparison: f against queries, and the cosine where it was measured."""
+"""Figures of curves over queries: lines with bands of one standard deviation, running means, axes without clutter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .curve_style import COLOURS, STYLES, Line, draw_band, mean_std, running_mean, tidy
-from .curves import Curves
+from zo_gym.envs.render import BLUE, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .curves import Curves
+
+Dashes = str | tuple[float, tuple[float, ...]]
+"""A linestyle of matplotlib."""
+
+# Okabe and Ito (2008), "Color Universal Design": these colours remain apart for colour-blind readers.
+GREEN, PURPLE, SKY, BLACK = "#009E73", "#CC79A7", "#56B4E9", "#000000"
+COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
+STYLES: tuple[Dashes, ...] = ("-", "--", "-.", ":", "-", "--")
 COSINE_WIDTH = 20
 """Grid points that the running mean of the cosine covers."""
 
@@ -50,3 +60,66 @@ def figure(curves: Sequence[Curves], title: str) -> Figure:
     for axis in axes:
         tidy(axis)
     return result
+
+
+@dataclass(frozen=True)
+class Line:
+    """Holds how one method is drawn.
+
+    Attributes:
+        colour: Colour of line and band.
+        dashes: Linestyle.
+        width: Width of the line in points.
+        shade: Opacity of the band, from 0 to 1.
+        height: Order of drawing; lines with greater heights cover the others.
+    """
+
+    colour: str
+    dashes: Dashes
+    width: float = 1.8
+    shade: float = 0.18
+    height: float = 2.0
+
+
+def draw_band(axis: Axes, queries: np.ndarray, mean: np.ndarray, std: np.ndarray, line: Line, label: str) -> None:
+    """Draw a mean (T,) with one standard deviation (T,) to either side, where they are finite."""
+    mean, std = np.where(np.isfinite(mean), mean, np.nan), np.where(np.isfinite(std), std, np.nan)
+    low, high, height = mean - std, mean + std, line.height
+    axis.plot(queries, mean, ls=line.dashes, lw=line.width, color=line.colour, label=label, zorder=height)
+    axis.fill_between(queries, low, high, color=line.colour, alpha=line.shade, linewidth=0, zorder=height - 1)
+
+
+def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute mean, sample standard deviation and number of the known (not NaN) values of each column.
+
+    Args:
+        values: (n, T).
+
+    Returns:
+        Three arrays (T,). The mean is NaN where nothing is known, the deviation where fewer than two values are known.
+    """
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    with np.errstate(invalid="ignore", over="ignore"):  # a run that overflowed has no deviation
+        mean = np.where(count > 0, np.where(known, values, 0.0).sum(0) / np.maximum(count, 1), np.nan)
+        squares = (np.where(known, values - mean, 0.0) ** 2).sum(0)
+        std = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
+    return mean, std, count
+
+
+def running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Replace each value by the mean of the known ones among its `width` neighbours, (n, T) -> (n, T).
+
+    The window is centred and shorter at the ends; the result is NaN where the window holds no known value.
+    """
+    known = np.isfinite(values)
+    kernel = np.ones(min(width, values.shape[1]))
+    weight = np.stack([np.convolve(row, kernel, mode="same") for row in known.astype(np.float64)])
+    total = np.stack([np.convolve(row, kernel, mode="same") for row in np.where(known, values, 0.0)])
+    return np.where(weight > 0.5, total / np.maximum(weight, 1.0), np.nan)
+
+
+def tidy(axis: Axes) -> None:
+    """Hide the axes that carry no numbers, and draw a faint grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)

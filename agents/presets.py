@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """Holds the hyper-parameters of an agent, and of the environment that they go with.
+    """Holds the hyper-parameters of an agent, and of the environment that they go with; the defaults are ours.
 
     Attributes:
         network: A key of `zo_gym.agents.build.NETWORKS`, or `DIRECTIONAL`.
@@ -35,15 +35,15 @@ class Preset:
         threads: CPU threads of torch; more do not help small networks.
     """
 
-    network: str
-    gamma: float
-    agent_learning_rate: float
-    batch_size: int
-    exploration: float | None
-    scale_rewards: bool
-    update: str
-    learning_rate: float
-    gate: str
+    network: str = "mlp"
+    gamma: float = 0.0
+    agent_learning_rate: float = 1e-3
+    batch_size: int = 64
+    exploration: float | None = 1.5
+    scale_rewards: bool = True
+    update: str = "adaptive"
+    learning_rate: float = 1.0
+    gate: str = "calibrated"
     observation: str = "x"
     num_envs: int = 1
     total_queries: int = 20_000
@@ -62,26 +62,13 @@ DIRECTIONAL = "directional"
 """The policy whose critic is fitted to signed slopes (`zo_gym.agents.algorithms.directional`)."""
 
 PRESETS: dict[str, Preset] = {
-    "default": Preset(
-        network="mlp",
-        gamma=0.0,
-        agent_learning_rate=1e-3,
-        batch_size=64,
-        exploration=1.5,
-        scale_rewards=True,
-        update="adaptive",
-        learning_rate=1.0,
-        gate="calibrated",
-    ),
+    "default": Preset(),
     "paper": Preset(
         network="cnn",
         gamma=0.99,
-        agent_learning_rate=1e-3,
-        batch_size=64,
         exploration=None,
         scale_rewards=False,
         update="sgd",
-        learning_rate=1.0,
         gate="paper",
     ),
 }
@@ -90,13 +77,6 @@ PRESETS: dict[str, Preset] = {
 DIRECTIONAL_PRESETS: dict[str, Preset] = {
     "online": Preset(
         network=DIRECTIONAL,
-        gamma=0.0,
-        agent_learning_rate=1e-3,
-        batch_size=64,
-        exploration=1.5,
-        scale_rewards=True,
-        update="adaptive",
-        learning_rate=1.0,
         gate="open",
         slope_weight=1.0,
         reward_weight=0.0,
@@ -105,13 +85,11 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
     ),
     "offline": Preset(
         network=DIRECTIONAL,
-        gamma=0.0,
         agent_learning_rate=3e-3,
         batch_size=128,
         exploration=0.0,
         scale_rewards=False,
         update="diminishing",
-        learning_rate=1.0,
         gate="open",
         observation="context",
         num_envs=50,

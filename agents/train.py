@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
-from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Figure, HParam, configure
 
 from zo_gym.files import write_atomically, write_json, write_text
@@ -23,9 +22,9 @@ from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
 from .plots import figure
 from .policies.bundle import Policy, save_policy
-from .sb3.callbacks import NEVER, Checkpoints, MetricsCallback, QueryBudget, TrainingDone
+from .sb3.callbacks import Checkpoints, MetricsCallback
 from .sb3.checkpoint import Episode, save_checkpoint
-from .training_run import Run, begin, policy_config, resume
+from .training_run import Run, begin, learn_within, policy_config, resume
 
 NO_HYPER_PARAMETERS = ("progress", "checkpoint_every", "eval_seeds", "threads")
 """Arguments on which results do not depend; TensorBoard's table leaves them out."""
@@ -54,23 +53,21 @@ def learn(run: Run, episodes: Sequence[Episode] = ()) -> Learned:
         OSError: The disk is full.
     """
     args, agent, folder = run.args, run.agent, run.folder
-    agent.set_logger(configure(str(folder), ["tensorboard"]))
     metrics = MetricsCallback(episodes)
-    budget = QueryBudget(run.preset.total_queries, args.progress)
     checkpoints = Checkpoints(folder / "checkpoint.pt", args.checkpoint_every, metrics)
-    interrupted = False
     try:
-        # The budget of queries, not a number of steps, ends training.
-        agent.learn(
-            NEVER, callback=CallbackList([budget, checkpoints, metrics]), log_interval=NEVER, reset_num_timesteps=False
+        interrupted = learn_within(
+            agent,
+            run.preset.total_queries,
+            checkpoints,
+            metrics,
+            logger=configure(str(folder), ["tensorboard"]),
+            progress=args.progress,
+            heed_signals=True,
         )
-    except TrainingDone as done:
-        interrupted = done.interrupted
     except Exception:
         save_policy(agent, policy_config(run), folder / "policy")  # what was learned until then is not lost
         raise
-    finally:
-        budget.close()
     metrics.flush()
     save_checkpoint(agent, folder / "checkpoint.pt", metrics.episodes)
     if not interrupted and isinstance(agent, Directional):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.solvers.base import Outcome
-from zo_gym.agents.query_grid import grid_of, on_grid
+from zo_gym.agents.curves import grid_of, on_grid
 from zo_gym.problem import Problem
 
 

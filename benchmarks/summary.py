@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.minimum import minimum_file
 from benchmarks.records import Record
 from benchmarks.results import MethodResults, load_results
-from zo_gym.agents.curve_style import mean_std
+from zo_gym.agents.plots import mean_std
 
 TIMED_AGAINST = "zo-sgd"
 """The method whose final f sets the goal of `to_baseline`."""

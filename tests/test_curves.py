@@ -14,10 +14,9 @@ import torch
 from zo_gym import PROBLEMS, Problem, ZOSamplingEnv, make_problem
 from zo_gym.agents import curves
 from zo_gym.agents.compare import compare, markdown, print_table, rows_of
-from zo_gym.agents.curves import Curves, draw_starts, problem_of, run_method, run_policy, tuned_zo_sgd
+from zo_gym.agents.curves import Curves, draw_starts, grid_of, on_grid, problem_of, run_method, run_policy, tuned_zo_sgd
 from zo_gym.agents.plots import figure
 from zo_gym.agents.policies.bundle import PolicyConfig, new_policy
-from zo_gym.agents.query_grid import grid_of, on_grid
 
 SETTINGS: dict[str, Any] = {
     "problem": "quadratic",

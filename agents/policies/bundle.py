@@ -18,10 +18,10 @@ from torch import Tensor
 from zo_gym.files import write_atomically, write_json
 from zo_gym.registry import reject_unknown
 
-from ..algorithms.directional import SlopeActor
 from ..build import parts_of, policy_kwargs
 from ..console import saving_to
 from ..networks.slope_model import slope_model
+from ..networks.unit_policy import SlopeActor
 from ..presets import DIRECTIONAL
 
 FORMAT = 1

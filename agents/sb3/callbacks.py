@@ -15,12 +15,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from tqdm import tqdm
 
-from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 from zo_gym.metrics import NAMES
 
 from .checkpoint import Episode, save_checkpoint
 from .reward_scale import RewardScale
-from .vec_env import GymVecEnv
+from .vec_env import adapter_of, env_of
 
 NEVER = 10**12
 """Steps or episodes, more than any run has: `QueryBudget` ends training, and `MetricsCallback` writes the log."""
@@ -48,20 +47,6 @@ class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not a
         self.interrupted = interrupted
 
 
-def adapter_of(env: Any) -> GymVecEnv:
-    """Return the adapter under SB3's wrappers."""
-    while not isinstance(env, GymVecEnv):
-        env = env.venv
-    return env
-
-
-def env_of(env: Any) -> ZOSamplingVectorEnv:
-    """Return the project's environment under the adapter."""
-    found = adapter_of(env).env.unwrapped
-    assert isinstance(found, ZOSamplingVectorEnv)
-    return found
-
-
 class MetricsCallback(BaseCallback):
     """Logs the means of the project's metrics (`zo_gym.metrics`) over every `interval` steps.
 
@@ -85,7 +70,7 @@ class MetricsCallback(BaseCallback):
             self._add(name, report.get(key))
         self._add("zo/gate_open", report.get("gate_open"))
         if self.n_calls % COSINE_EVERY == 0:
-            self._add("zo/cosine", self._env().true_cosine())
+            self._add("zo/cosine", env_of(self.training_env).true_cosine())
         self._add("zo/slope", np.abs(report["delta"]))
         self._add("zo/saturation", np.abs(self.locals["actions"]) >= SATURATED)
         for row in np.flatnonzero(self.locals["dones"]):
@@ -96,10 +81,7 @@ class MetricsCallback(BaseCallback):
 
     def total_queries(self) -> int:
         """Return the queries spent since training began, all rows and episodes."""
-        return self._env().oracle.total
-
-    def _env(self) -> ZOSamplingVectorEnv:
-        return env_of(self.training_env)
+        return env_of(self.training_env).oracle.total
 
     def _add(self, name: str, values: np.ndarray | None) -> None:
         if values is None:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor, unwrap_vec_wrapper
 
 from zo_gym.files import write_atomically
 
@@ -26,7 +26,7 @@ from ..algorithms.zorl import DirectionNoise
 from ..console import saving_to
 from .reward_scale import RewardScale
 from .slope_buffer import SlopeBuffer
-from .vec_env import GymVecEnv
+from .vec_env import env_of
 
 Episode = tuple[int, float]
 """Queries spent and best f of an episode that ended."""
@@ -182,20 +182,9 @@ def _unpack_buffer(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
         getattr(buffer, name)[: len(values)] = values.cpu().numpy()
 
 
-def _layers(agent: OffPolicyAlgorithm) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None]:
-    """Return the adapter and the wrappers around it that carry state."""
-    monitor = scale = None
-    env: Any = agent.env
-    while not isinstance(env, GymVecEnv):
-        monitor = env if isinstance(env, VecMonitor) else monitor
-        scale = env if isinstance(env, RewardScale) else scale
-        env = env.venv
-    return env, monitor, scale
-
-
 def _pack_environment(agent: OffPolicyAlgorithm) -> dict[str, Any]:
-    adapter, monitor, scale = _layers(agent)
-    packed: dict[str, Any] = {"state": adapter.env.unwrapped.state_dict()}  # type: ignore[attr-defined]
+    packed: dict[str, Any] = {"state": env_of(agent.env).state_dict()}
+    monitor, scale = _wrappers(agent)
     if monitor is not None:
         packed["monitor"] = [monitor.episode_returns.tolist(), monitor.episode_lengths.tolist(), monitor.episode_count]
     if scale is not None:
@@ -204,14 +193,20 @@ def _pack_environment(agent: OffPolicyAlgorithm) -> dict[str, Any]:
 
 
 def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
-    adapter, monitor, scale = _layers(agent)
-    adapter.env.unwrapped.load_state_dict(packed["state"])  # type: ignore[attr-defined]
+    env_of(agent.env).load_state_dict(packed["state"])
+    monitor, scale = _wrappers(agent)
     if monitor is not None:
         returns, lengths, monitor.episode_count = packed["monitor"]
         monitor.episode_returns = np.array(returns, dtype=np.float32)
         monitor.episode_lengths = np.array(lengths, dtype=np.int32)
     if scale is not None:
         scale.scale = packed["scale"]
+
+
+def _wrappers(agent: OffPolicyAlgorithm) -> tuple[VecMonitor | None, RewardScale | None]:
+    """Return the wrappers around the environment that carry state."""
+    assert agent.env is not None
+    return unwrap_vec_wrapper(agent.env, VecMonitor), unwrap_vec_wrapper(agent.env, RewardScale)
 
 
 def _streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:

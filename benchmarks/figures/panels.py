@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.results import MethodResults, load_results
 from benchmarks.text_tables import csv_table
-from zo_gym.agents.curve_style import mean_std, running_mean
+from zo_gym.agents.plots import mean_std, running_mean
 from zo_gym.registry import lookup
 
 SINGLE_IMAGES = 3

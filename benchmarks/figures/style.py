@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zo_gym.agents.curve_style import BLACK, GREEN, PURPLE, SKY, Dashes, Line
+from zo_gym.agents.plots import BLACK, GREEN, PURPLE, SKY, Dashes, Line
 from zo_gym.envs.render import BLUE, GREY, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
