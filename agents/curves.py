@@ -31,8 +31,6 @@ DELTAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 POINTS = 200
 """Steps of the grid from the first query to the budget."""
-EARLY = 100
-"""How many of the first queries are each a point of the grid where `early` is asked for."""
 
 
 @dataclass(frozen=True)
@@ -195,19 +193,13 @@ def tuned_zo_sgd(starts: Starts, **options: Any) -> tuple[float, float]:
 
 def problem_of(settings: Mapping[str, Any]) -> Problem:
     """Build the problem that the settings name."""
-    s = dict(settings)
-    return as_problem(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))
+    x0, dim, options = (settings.get(name) for name in ("x0", "dim", "problem_options"))
+    return as_problem(settings["problem"], x0=x0, dim=dim, options=options)
 
 
-def grid_of(budget: int, early: bool = False) -> np.ndarray:
-    """Return the query counts that curves are stored at, int64 (T,).
-
-    Args:
-        budget: The last of them; the first is 1.
-        early: Include each of the first 100.
-    """
-    even = np.linspace(1, budget, POINTS + 1).round().astype(np.int64)
-    return np.unique(np.concatenate([even, np.arange(1, min(EARLY, budget) + 1)]) if early else even)
+def grid_of(budget: int) -> np.ndarray:
+    """Return the query counts that curves are stored at, from 1 to the budget, int64 (T,)."""
+    return np.unique(np.linspace(1, budget, POINTS + 1).round().astype(np.int64))
 
 
 def on_grid(grid: np.ndarray, queries: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> np.ndarray:

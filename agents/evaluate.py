@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import tyro
 
+from zo_gym.checks import check_integer
 from zo_gym.files import write_atomically, write_json, write_text
 
 from .arguments import TrainArgs, load_args, resolve_device
@@ -143,10 +144,8 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError, NotADirectoryError, ValueError: No policy is there, or an argument is not as described.
     """
-    if args.seeds < 1:
-        raise ValueError(f"--seeds must be >= 1, got {args.seeds}.")
-    if args.first_seed < 0:
-        raise ValueError(f"--first-seed must be >= 0, got {args.first_seed}.")
+    check_integer("--seeds", args.seeds, 1)
+    check_integer("--first-seed", args.first_seed, 0)
     torch.set_num_threads(1)
     if args.run is None:
         raise ValueError(

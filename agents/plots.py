@@ -1,9 +1,9 @@
-"""Figures of curves over queries: lines with bands of one standard deviation, running means, axes without clutter."""
+"""The figure of a comparison: f against queries, and the cosine where it was measured."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 
     from .curves import Curves
 
-Dashes = str | tuple[float, tuple[float, ...]]
-"""A linestyle of matplotlib."""
-
 # Okabe and Ito (2008), "Color Universal Design": these colours remain apart for colour-blind readers.
 GREEN, PURPLE, SKY, BLACK = "#009E73", "#CC79A7", "#56B4E9", "#000000"
 COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
-STYLES: tuple[Dashes, ...] = ("-", "--", "-.", ":", "-", "--")
+STYLES = ("-", "--", "-.", ":", "-", "--")
 COSINE_WIDTH = 20
 """Grid points that the running mean of the cosine covers."""
 
@@ -39,11 +36,15 @@ def figure(curves: Sequence[Curves], title: str) -> Figure:
     result = Figure(figsize=(11 if measured else 6.5, 4.2), layout="constrained")
     axes = result.subplots(1, 2 if measured else 1, squeeze=False)[0]
     for index, c in enumerate(curves):
-        line = Line(COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)])
-        draw_band(axes[0], c.queries, c.best.mean(0), c.best.std(0), line, c.name)
+        colour, dashes = COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)]
+        mean, std = c.best.mean(0), c.best.std(0)
+        axes[0].plot(c.queries, mean, linestyle=dashes, color=colour, linewidth=1.8, label=c.name)
+        axes[0].fill_between(c.queries, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
         if c.cosine is not None:
-            mean, _, _ = mean_std(running_mean(c.cosine, COSINE_WIDTH))
-            axes[1].plot(c.queries, mean, linestyle=line.dashes, color=line.colour, linewidth=1.5)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of the mean of nothing, NaN, before the first cosine
+                cosine = np.nanmean(running_mean(c.cosine, COSINE_WIDTH), axis=0)
+            axes[1].plot(c.queries, cosine, linestyle=dashes, color=colour, linewidth=1.5)
     if any(c.early for c in curves):
         means = np.concatenate([c.best.mean(0) for c in curves])
         axes[0].set(xscale="log", yscale="log", ylim=(0.7 * means.min(), 1.4 * means.max()))
@@ -60,51 +61,6 @@ def figure(curves: Sequence[Curves], title: str) -> Figure:
     for axis in axes:
         tidy(axis)
     return result
-
-
-@dataclass(frozen=True)
-class Line:
-    """Holds how one method is drawn.
-
-    Attributes:
-        colour: Colour of line and band.
-        dashes: Linestyle.
-        width: Width of the line in points.
-        shade: Opacity of the band, from 0 to 1.
-        height: Order of drawing; lines with greater heights cover the others.
-    """
-
-    colour: str
-    dashes: Dashes
-    width: float = 1.8
-    shade: float = 0.18
-    height: float = 2.0
-
-
-def draw_band(axis: Axes, queries: np.ndarray, mean: np.ndarray, std: np.ndarray, line: Line, label: str) -> None:
-    """Draw a mean (T,) with one standard deviation (T,) to either side, where they are finite."""
-    mean, std = np.where(np.isfinite(mean), mean, np.nan), np.where(np.isfinite(std), std, np.nan)
-    low, high, height = mean - std, mean + std, line.height
-    axis.plot(queries, mean, ls=line.dashes, lw=line.width, color=line.colour, label=label, zorder=height)
-    axis.fill_between(queries, low, high, color=line.colour, alpha=line.shade, linewidth=0, zorder=height - 1)
-
-
-def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute mean, sample standard deviation and number of the known (not NaN) values of each column.
-
-    Args:
-        values: (n, T).
-
-    Returns:
-        Three arrays (T,). The mean is NaN where nothing is known, the deviation where fewer than two values are known.
-    """
-    known = ~np.isnan(values)
-    count = known.sum(0)
-    with np.errstate(invalid="ignore", over="ignore"):  # a run that overflowed has no deviation
-        mean = np.where(count > 0, np.where(known, values, 0.0).sum(0) / np.maximum(count, 1), np.nan)
-        squares = (np.where(known, values - mean, 0.0) ** 2).sum(0)
-        std = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
-    return mean, std, count
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:

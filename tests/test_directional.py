@@ -20,7 +20,7 @@ from zo_gym.agents.arguments import TrainArgs, check, preset_of
 from zo_gym.agents.build import build_agent, build_env
 from zo_gym.agents.networks.slope_model import FirstConv2d, Potential, SlopeField, slope_model
 from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+from zo_gym.agents.policies.policy_method import policy_sampler, zo_rl
 from zo_gym.agents.presets import DIRECTIONAL_PRESETS, Preset
 from zo_gym.agents.sb3.callbacks import NEVER, QueryBudget, TrainingDone
 from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
