@@ -31,30 +31,23 @@ MOST_TRANSITIONS = 1_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """Holds a run that is being trained.
-
-    Attributes:
-        args: What the user asked for.
-        folder: Where it is kept.
-        settings: Keywords of the environment that the policy is meant for.
-        preset: Hyper-parameters, resolved.
-        agent: The agent on its training environment.
-    """
+    """Holds a run that is being trained."""
 
     args: TrainArgs
+    """What the user asked for."""
     folder: Path
+    """Where it is kept."""
     settings: dict[str, Any]
+    """Keywords of the environment that the policy is meant for."""
     preset: Preset
+    """Hyper-parameters, resolved."""
     agent: OffPolicyAlgorithm
+    """The agent on its training environment."""
 
 
 def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
-    """Return the keywords of `ZOSampling-v0` for these arguments.
-
-    Raises:
-        ValueError: Unknown problem, or --problem-options is not a JSON object.
-    """
-    find(args.problem)  # refuses an unknown name
+    """Return the keywords of `ZOSampling-v0` for these arguments, and refuse an unknown problem."""
+    find(args.problem)
     return {
         "problem": args.problem,
         "problem_options": problem_options(args),
@@ -96,11 +89,7 @@ def prepare(args: TrainArgs, folder: Path = Path()) -> Run:
 
 
 def begin(args: TrainArgs) -> Run:
-    """Prepare a new run, and make its folder with config.json.
-
-    Raises:
-        ValueError, TypeError: An argument is not as described; no folder is made.
-    """
+    """Prepare a new run, and make its folder with config.json; no folder is made where `prepare` raises."""
     run = prepare(args)
     run = dataclasses.replace(run, folder=new_folder(args))
     config = {"args": asdict(args), "preset": asdict(run.preset), "environment": run.settings, **provenance()}

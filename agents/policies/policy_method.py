@@ -144,9 +144,7 @@ def follow(
     composite: CompositeTerm | None,
     *,
     shape: tuple[int, ...] | None,
-    sharpness: float = SHARPNESS,
     update: UpdateRule | None = None,
-    refresh_distance: float = REFRESH * LEARNING_RATE,
     **options: Any,
 ) -> Method:
     """Build the method that steps along a guess which `zo_gym.gradient_models.guided_gp` corrects.
@@ -159,16 +157,15 @@ def follow(
         composite: The composite term of f, where the run takes it exactly.
         shape: Shape of the image behind x, or None. Where no composite term is known of an image, with pixels in
             [0, 1], a penalty on the distance from the start is estimated.
-        sharpness: Power of the directions probed, and of steps where `update` is None.
         update: How to step; None: `steps`.
-        refresh_distance: How far x moves before the guess is evaluated again, in units of x.
         **options: Further settings of `zo_gym.gradient_models.GuidedGPSettings`, which take precedence.
     """
     settings: dict[str, Any] = {
         "estimate_penalty": shape is not None,
         "shape": shape,
-        "sharpness": sharpness,
-        "refresh_distance": refresh_distance,
+        "sharpness": SHARPNESS,
+        "refresh_distance": REFRESH * LEARNING_RATE,
+        **options,
     }
-    model = guided_gp(guess, torch.arange(rows), composite, GuidedGPSettings(**(settings | options)))
-    return Method(None, span, update or steps(sharpness=sharpness), 2, model=model)
+    model = guided_gp(guess, torch.arange(rows), composite, GuidedGPSettings(**settings))
+    return Method(None, span, update or steps(sharpness=settings["sharpness"]), 2, model=model)

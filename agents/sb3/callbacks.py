@@ -29,8 +29,6 @@ COSINE_EVERY = 10
 """Steps between evaluations of the true gradient, which costs about as much time as f."""
 BAR_EVERY = 100
 """Steps between updates of the number beside the progress bar."""
-CHECKPOINT_SECONDS = 60.0
-"""Age in seconds at which a checkpoint is replaced before its turn."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that end training; Windows has no SIGHUP."""
 
@@ -66,9 +64,8 @@ class MetricsCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         report = adapter_of(self.training_env).batch_info
-        for name, key in (("zo/f", "f"), ("zo/best_f", "best_f"), ("zo/queries", "queries"), ("zo/rho", "rho")):
-            self._add(name, report.get(key))
-        self._add("zo/gate_open", report.get("gate_open"))
+        for key in ("f", "best_f", "queries", "rho", "gate_open"):
+            self._add(f"zo/{key}", report.get(key))
         if self.n_calls % COSINE_EVERY == 0:
             self._add("zo/cosine", env_of(self.training_env).true_cosine())
         self._add("zo/slope", np.abs(report["delta"]))
@@ -176,7 +173,7 @@ class Checkpoints(BaseCallback):
     """
 
     def __init__(
-        self, path: Path, interval: int, metrics: MetricsCallback | None = None, seconds: float = CHECKPOINT_SECONDS
+        self, path: Path, interval: int, metrics: MetricsCallback | None = None, seconds: float = 60.0
     ) -> None:
         super().__init__()
         self.metrics = metrics

@@ -67,7 +67,7 @@ class SlopeBuffer(ReplayBuffer):
         action_space: Box (d,).
         device: Where samples are put.
         n_envs: Number of rows.
-        optimize_memory_usage: Not supported; see `SlopeBufferConfig.keep_next`.
+        optimize_memory_usage: Must be False; see `SlopeBufferConfig.keep_next`.
         config: What to keep, and how to draw.
 
     Attributes:
