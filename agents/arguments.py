@@ -90,11 +90,7 @@ MAY_CHANGE = ("total_queries", "progress", "resume")
 
 
 def resolve_device(name: str) -> str:
-    """Return the device by that name; "auto" is CUDA where torch sees a device.
-
-    Raises:
-        ValueError: CUDA was asked for by name, and torch sees none.
-    """
+    """Return the device by that name; "auto" is CUDA where torch sees a device, and "cuda" raises where it does not."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device. Use --device auto (or cpu).")
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
@@ -111,11 +107,7 @@ def preset_of(args: TrainArgs) -> Preset:
 
 
 def problem_options(args: TrainArgs) -> dict[str, Any]:
-    """Parse --problem-options into keywords.
-
-    Raises:
-        ValueError: It is not a JSON object.
-    """
+    """Parse --problem-options, which must be a JSON object, into keywords."""
     try:
         options = json.loads(args.problem_options)
     except json.JSONDecodeError as error:

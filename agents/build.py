@@ -150,7 +150,7 @@ def agent_for(
     transitions: int,
     device: str = "cpu",
 ) -> OffPolicyAlgorithm:
-    """Build an untrained agent on so many rows of an environment with these settings, see `build_agent`."""
+    """Build the environment with these settings, and an agent on so many rows of it; see `build_agent`."""
     env = build_env(dict(settings), rows, preset.scale_rewards, device)
     shape = env_of(env).config.problem.shape
     return build_agent(algo, env, preset, shape=shape, seed=seed, device=device, buffer_size=max(1000, transitions))

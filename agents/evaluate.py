@@ -89,11 +89,7 @@ def write_csv(curves: Sequence[Curves], path: Path) -> None:
 
 
 def from_benchmarks(module: str, name: str, flag: str) -> Callable[..., Any]:
-    """Import a function of the folder benchmarks, which the repository has and an installed package has not.
-
-    Raises:
-        ImportError: It is not there.
-    """
+    """Import a function of the folder benchmarks, which the repository has; an installed package raises ImportError."""
     try:
         found: Callable[..., Any] = getattr(import_module(f"benchmarks.{module}"), name)
     except ModuleNotFoundError as error:
@@ -113,7 +109,6 @@ def redraw(args: EvaluateArgs) -> list[Path]:
         FileNotFoundError, ValueError: There are no results, or a run folder was given, too.
         ImportError: This is not a checkout of the repository.
     """
-    assert args.figure is not None
     if args.run is not None:
         raise ValueError(f"--figure draws stored results and takes no run folder, got {args.run}. Drop one of the two.")
     draw = from_benchmarks("figures.catalogue", "draw", f"--figure {args.figure}")
@@ -130,7 +125,6 @@ def run_pretrained(args: EvaluateArgs) -> Path:
         ValueError: Unknown name, a run folder or --figure was given, too, or jobs failed.
         ImportError: This is not a checkout of the repository.
     """
-    assert args.pretrained is not None
     if args.run is not None or args.figure is not None:
         raise ValueError("--pretrained takes no run folder and no --figure. Drop one of the two.")
     try_pretrained = from_benchmarks("policies", "try_pretrained", f"--pretrained {args.pretrained}")
@@ -146,14 +140,16 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     """
     check_integer("--seeds", args.seeds, 1)
     check_integer("--first-seed", args.first_seed, 0)
-    torch.set_num_threads(1)
     if args.run is None:
         raise ValueError(
             "Pass a run folder that train.py made, --pretrained, or --figure. See python evaluate.py --help"
         )
     if not args.run.exists():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
+    torch.set_num_threads(1)
     is_run = (args.run / "policy").is_dir()
+    if args.from_scratch and not is_run:
+        raise ValueError(f"--from-scratch trains with a run's arguments, and {args.run} holds only a policy.")
     policy = load_policy(args.run / "policy" if is_run else args.run, resolve_device(args.device))
     if args.exploration is not None:
         policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, exploration=args.exploration))
@@ -163,8 +159,6 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     curves = compare(policy, settings, seeds)
     if args.from_scratch:
-        if not is_run:
-            raise ValueError(f"--from-scratch trains with a run's arguments, and {args.run} holds only a policy.")
         curves.insert(1, learn_from_scratch(load_args(args.run), settings, seeds))
     return report(curves, f"{settings['problem']}, {policy.config.algo}", args.out or args.run / "evaluation")
 

@@ -11,22 +11,15 @@ from typing import Any
 class Preset:
     """Holds the hyper-parameters of an agent, and of the environment that they go with; the defaults are ours.
 
+    What `zo_gym.agents.arguments.TrainArgs` has, too, means the same there.
+
     Attributes:
         network: A key of `zo_gym.agents.build.NETWORKS`, or `DIRECTIONAL`.
         gamma: Discount. With 0 each step is judged by its own decrease, which suits a slope measured anew each step.
-        agent_learning_rate: Adam's learning rate, of actor and critic.
         batch_size: Transitions per update.
         exploration: Norm of the Gaussian action noise relative to the unit action's; None for N(0, I) as printed.
         scale_rewards: Divide rewards by their running mean size; f's decreases span many orders of magnitude.
-        update: The environment's update rule, a key of `zo_gym.RULES`.
-        learning_rate: The environment's eta.
-        gate: The environment's gate, a key of `zo_gym.GATES`.
-        observation: What the agent sees, a key of `zo_gym.envs.views.OBSERVATIONS`.
-        num_envs: Episodes advanced as one batch.
-        total_queries: Queries of all of training.
         training: Settings of the environment that hold while training only.
-        slope_weight: Weight of the squared errors of signed slopes, for a directional agent.
-        reward_weight: Weight of its squared TD errors.
         random_probes: Collect along random directions instead of the actor's.
         updates_per_step: Updates after each batched step.
         final_updates: Updates after the last query, with the learning rate annealed to 0.

@@ -110,11 +110,9 @@ def log_comparison(run: Run, rows: Sequence[Mapping[str, Any]], drawing: Any) ->
     """Log final values, the figure and the hyper-parameters for TensorBoard."""
     logger, last = run.agent.logger, f"f at {run.args.budget}"
     values = {"final/policy_f": rows[0][last], "final/untrained_f": rows[1][last], "final/zo_sgd_f": rows[-1][last]}
-    asked = {name: value for name, value in asdict(run.args).items() if value is not None}
-    hyper = {**asked, **asdict(run.preset)}
     plain = {
         name: value
-        for name, value in hyper.items()
+        for name, value in {**asdict(run.args), **asdict(run.preset)}.items()
         if isinstance(value, (bool, int, float, str)) and name not in NO_HYPER_PARAMETERS
     }
     for name, value in values.items():
@@ -141,17 +139,14 @@ def run_training(args: TrainArgs) -> Path:
     print(f"Run folder: {folder}   (watch it: tensorboard --logdir {run.args.logdir})")
     try:
         learned = learn(run, episodes)
-        interrupted = learned.interrupted
-        if not interrupted:
+        if not learned.interrupted:
             finish(run, learned, time.perf_counter() - started)
+            print(f"Saved policy and results in {folder}. Look closer: python evaluate.py {folder}")
+            return folder
     except KeyboardInterrupt:  # in what follows the last query
         if not (folder / "checkpoint.pt").is_file():
             raise
-        interrupted = True
-    if interrupted:
-        print(f"\nInterrupted; everything is saved. Go on with: python train.py --resume {folder}")
-        return folder
-    print(f"Saved policy and results in {folder}. Look closer: python evaluate.py {folder}")
+    print(f"\nInterrupted; everything is saved. Go on with: python train.py --resume {folder}")
     return folder
 
 

@@ -83,8 +83,6 @@ class Potential(nn.Module):
     Args:
         shape: (H, W) of the image behind x.
         classes: Entries of the one-hot class that follows x in an observation.
-        channels: Output channels of the two convolutions of stride 2.
-        hidden: Width of the layer after them.
 
     Attributes:
         scale: Running mean of the measured |slope|, the unit of errors; V itself is in units of f.
@@ -92,22 +90,19 @@ class Potential(nn.Module):
 
     scale: Tensor
 
-    def __init__(
-        self, shape: tuple[int, int], classes: int, channels: tuple[int, int] = (16, 32), hidden: int = 128
-    ) -> None:
+    def __init__(self, shape: tuple[int, int], classes: int) -> None:
         super().__init__()
         self.shape, self.classes = shape, classes
-        first, second = channels
         height, width = ((side + 3) // 4 for side in shape)
         self.logits = nn.Sequential(
-            FirstConv2d(first),
+            FirstConv2d(16),
             nn.SiLU(),
-            nn.Conv2d(first, second, kernel_size=5, stride=2, padding=2),
+            nn.Conv2d(16, 32, kernel_size=5, stride=2, padding=2),
             nn.SiLU(),
             nn.Flatten(),
-            nn.Linear(second * height * width, hidden),
+            nn.Linear(32 * height * width, 128),
             nn.SiLU(),
-            nn.Linear(hidden, classes),
+            nn.Linear(128, classes),
         )
         self.register_buffer("scale", torch.ones(()))
 

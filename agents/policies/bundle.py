@@ -123,11 +123,7 @@ def save_policy(agent: OffPolicyAlgorithm, config: PolicyConfig, folder: Path) -
 
 
 def save_weights(policy: Policy, folder: Path) -> None:
-    """Write the policy into `folder`, each file atomically.
-
-    Raises:
-        OSError: As `save_policy`.
-    """
+    """Write the policy into `folder`, each file atomically; errors are those of `save_policy`."""
     weights = {name: value.detach().cpu().contiguous() for name, value in policy.actor.state_dict().items()}
     with saving_to(folder):
         write_atomically(folder / "weights.safetensors", lambda path: save_file(weights, path))

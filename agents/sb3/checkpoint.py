@@ -91,8 +91,8 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
         ) from None
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError) as error:
         raise ValueError(
-            f"The checkpoint {path} cannot be read: {error}. Resume it with the configuration that it was made with, or "
-            "restore a copy of it."
+            f"The checkpoint {path} cannot be read: {error}. Resume it with the configuration that it was made with, "
+            "restore a copy of it, or train anew."
         ) from error
 
 

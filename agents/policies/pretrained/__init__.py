@@ -35,12 +35,12 @@ def folder(name: str) -> Path:
 
 
 def load(name: str) -> Policy:
-    """Load the policy of this name; errors as of `folder`."""
+    """Load the policy of this name; see `folder`."""
     return load_policy(folder(name))
 
 
 def card(name: str) -> str:
-    """Return the card of the policy of this name as Markdown: data, training, results, limits; errors as of `folder`."""
+    """Return the card of the policy of this name as Markdown: data, training, results and limits; see `folder`."""
     return (folder(name) / "CARD.md").read_text(encoding="utf-8")
 
 
