@@ -115,16 +115,14 @@ class QueryBudget(BaseCallback):
     def __init__(self, total_queries: int, progress: bool, heed_signals: bool = True) -> None:
         super().__init__()
         self.total_queries = total_queries
-        self.progress = progress
         self.heed_signals = heed_signals
         self._interrupted = False
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[Any] = tqdm(
+            total=total_queries, unit=" queries", disable=None if progress else True, dynamic_ncols=True
+        )
         self._previous: dict[int, Any] = {}
 
     def _on_training_start(self) -> None:
-        self._bar = tqdm(
-            total=self.total_queries, unit=" queries", disable=None if self.progress else True, dynamic_ncols=True
-        )
         if self.heed_signals and threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 previous = signal.getsignal(number)
@@ -133,30 +131,26 @@ class QueryBudget(BaseCallback):
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
-        if number not in (signal.SIGINT, signal.SIGTERM) and self._bar is not None:
+        if number not in (signal.SIGINT, signal.SIGTERM):
             self._bar.disable = True  # after SIGHUP the terminal is gone, and writing to it raises
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _on_rollout_start(self) -> None:
-        env, bar = env_of(self.training_env), self._bar
-        assert bar is not None
-        bar.update(env.oracle.total - bar.n)
-        # The step that costs most, and a fresh start (1 query) for every row that it may end.
-        dearest = (
-            max(env.config.policy_cost, env.config.random_cost * (env.config.settings.gate != "open")) + 1
-        ) * env.num_envs
-        if self._interrupted or env.oracle.total + dearest > self.total_queries:
+        env = env_of(self.training_env)
+        self._bar.update(env.oracle.total - self._bar.n)
+        dearest = max(env.config.policy_cost, env.config.random_cost * (env.config.settings.gate != "open"))
+        # Every row may take the step that costs most, and a fresh start (1 query) after it.
+        if self._interrupted or env.oracle.total + (dearest + 1) * env.num_envs > self.total_queries:
             raise TrainingDone(self._interrupted)
 
     def _on_step(self) -> bool:
-        if self._bar is not None and self.n_calls % BAR_EVERY == 0:
+        if self.n_calls % BAR_EVERY == 0:
             self._bar.set_postfix_str(f"best f {adapter_of(self.training_env).batch_info['best_f'].mean():.5g}")
         return True
 
     def close(self) -> None:
         """Give the terminal and the signals back."""
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
