@@ -42,11 +42,7 @@ class Learned(NamedTuple):
 
 
 def learn(run: Run, episodes: Sequence[Episode] = ()) -> Learned:
-    """Train until the query budget or a signal; log, checkpoint, save the policy.
-
-    Args:
-        run: What to train.
-        episodes: Those that had ended before a resume.
+    """Train until the query budget or a signal; log, checkpoint, save the policy. A resumed run has `episodes` already.
 
     Raises:
         ObjectiveError: f failed; the policy is saved as it was then.

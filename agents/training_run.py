@@ -161,18 +161,9 @@ def learn_within(
     progress: bool = False,
     heed_signals: bool = False,
 ) -> bool:
-    """Train until so many queries are spent, which is what ends training, and not a number of steps.
+    """Train until so many queries are spent, and return whether a signal ended training before; see `QueryBudget`.
 
-    Args:
-        agent: What to train; a resumed one goes on.
-        queries: Queries for all of training.
-        *callbacks: Called after the one that counts the queries.
-        logger: Where Stable-Baselines3 logs; None: nowhere.
-        progress: Show a bar.
-        heed_signals: Let a signal end training after the current step.
-
-    Returns:
-        Whether a signal ended it.
+    Without a logger Stable-Baselines3 logs nothing. An agent that was trained before goes on.
     """
     budget = QueryBudget(queries, progress, heed_signals)
     agent.set_logger(logger or Logger(None, []))
