@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from zo_gym.checks import check_at_least, check_integer
+from zo_gym.checks import check_at_least, check_integer, check_positive
 from zo_gym.problems import has_splits
 
 from .build import parts_of
@@ -90,46 +90,24 @@ MAY_CHANGE = ("total_queries", "progress", "resume")
 
 
 def resolve_device(name: str) -> str:
-    """Return the device by that name; "auto" is CUDA where torch sees a device.
-
-    Raises:
-        ValueError: CUDA was asked for by name, and torch sees none.
-    """
+    """Return the device by that name; "auto" is CUDA where torch sees a device, and "cuda" raises where it does not."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device. Use --device auto (or cpu).")
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def preset_of(args: TrainArgs) -> Preset:
-    """Return the preset that the arguments name, with what they override."""
-    if args.policy != DIRECTIONAL:
-        base = PRESETS[args.preset]
-    else:
+    """Return the preset that the arguments name, with what they override: every field that both have."""
+    base = PRESETS[args.preset]
+    if args.policy == DIRECTIONAL:
         base = DIRECTIONAL_PRESETS["offline" if has_splits(args.problem) else "online"]
-    given: dict[str, Any] = {
-        "network": args.policy,
-        "gate": args.gate,
-        "update": args.update,
-        "learning_rate": args.learning_rate,
-        "gamma": args.gamma,
-        "agent_learning_rate": args.agent_learning_rate,
-        "exploration": args.exploration,
-        "observation": args.observation,
-        "num_envs": args.num_envs,
-        "total_queries": args.total_queries,
-        "slope_weight": args.slope_weight,
-        "reward_weight": args.reward_weight,
-        "threads": args.threads,
-    }
+    names = {field.name for field in dataclasses.fields(Preset)}
+    given = {name: value for name, value in {**vars(args), "network": args.policy}.items() if name in names}
     return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
 def problem_options(args: TrainArgs) -> dict[str, Any]:
-    """Parse --problem-options into keywords.
-
-    Raises:
-        ValueError: It is not a JSON object.
-    """
+    """Parse --problem-options, which must be a JSON object, into keywords."""
     try:
         options = json.loads(args.problem_options)
     except json.JSONDecodeError as error:
@@ -143,18 +121,16 @@ def problem_options(args: TrainArgs) -> dict[str, Any]:
 
 def check(args: TrainArgs) -> None:
     """Raise ValueError for a number out of its range, or for too few queries for one step of every row."""
-    least_of = {"checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}
-    for name, least in least_of.items():
-        check_integer(flag(name), getattr(args, name), least)
     preset = preset_of(args)
-    check_integer("--num-envs", preset.num_envs, 1)
-    check_integer("--threads", preset.threads, 1)
+    for name, least in {"checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}.items():
+        check_integer(flag(name), getattr(args, name), least)
+    for name in ("num_envs", "threads"):
+        check_integer(flag(name), getattr(preset, name), 1)
     _check_directional(args, preset)
     check_at_least("--exploration", preset.exploration or 0.0, 0.0)
+    check_positive("--agent-learning-rate", preset.agent_learning_rate)
     if not 0 <= preset.gamma <= 1:
         raise ValueError(f"--gamma must be in [0, 1], got {preset.gamma}.")
-    if not 0 < preset.agent_learning_rate < float("inf"):
-        raise ValueError(f"--agent-learning-rate must be a finite number > 0, got {preset.agent_learning_rate}.")
     step = 2 if preset.gate == "open" else args.num_directions + 2
     least = preset.num_envs * (step + 2 + (args.noise_std > 0))
     if preset.total_queries < least:
@@ -211,12 +187,12 @@ def load_args(folder: Path) -> TrainArgs:
 def check_resumed(args: TrainArgs, stored: TrainArgs) -> None:
     """Raise ValueError for arguments that differ from those of the resumed run and may not."""
     preset = preset_of(stored)
-    for field in dataclasses.fields(TrainArgs):
-        asked, own = getattr(args, field.name), getattr(stored, field.name)
+    for name, asked in vars(args).items():
+        own = getattr(stored, name)
         if own is None and asked is not None:
-            own = getattr(preset, field.name, None)  # what None stands for
-        if field.name not in MAY_CHANGE and asked != own:
+            own = getattr(preset, name, None)  # what None stands for
+        if name not in MAY_CHANGE and asked != own:
             raise ValueError(
-                f"{flag(field.name)} must be the resumed run's own, {own}, got {asked}. Drop it, or train a new run; "
+                f"{flag(name)} must be the resumed run's own, {own}, got {asked}. Drop it, or train a new run; "
                 "with --resume only --total-queries and --progress can change."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -15,14 +16,14 @@ from stable_baselines3.sac.policies import SACPolicy
 from zo_gym import ENV_ID
 from zo_gym.registry import lookup
 
-from .algorithms.directional import DirectionalDDPG, DirectionalPolicy, DirectionalTD3
+from .algorithms.directional import DirectionalDDPG, DirectionalTD3
 from .algorithms.zorl import ZODDPG, ZOSAC, ZOTD3, DirectionNoise
 from .networks.conv_batchnorm import ConvBatchNorm
-from .networks.unit_policy import UnitPolicy
+from .networks.unit_policy import DirectionalPolicy, UnitPolicy
 from .presets import DIRECTIONAL, Preset
 from .sb3.reward_scale import RewardScale
 from .sb3.slope_buffer import SlopeBuffer, SlopeBufferConfig
-from .sb3.vec_env import GymVecEnv
+from .sb3.vec_env import GymVecEnv, env_of
 
 NETWORKS: tuple[str, ...] = ("mlp", "cnn")
 """mlp: two hidden layers of 64. cnn: the paper's convolutions with batch normalisation."""
@@ -137,6 +138,22 @@ def build_agent(
         device=device,
         **options,
     )
+
+
+def agent_for(
+    algo: str,
+    settings: Mapping[str, Any],
+    preset: Preset,
+    *,
+    rows: int,
+    seed: int,
+    transitions: int,
+    device: str = "cpu",
+) -> OffPolicyAlgorithm:
+    """Build the environment with these settings, and an agent on so many rows of it; see `build_agent`."""
+    env = build_env(dict(settings), rows, preset.scale_rewards, device)
+    shape = env_of(env).config.problem.shape
+    return build_agent(algo, env, preset, shape=shape, seed=seed, device=device, buffer_size=max(1000, transitions))
 
 
 def _directional_options(preset: Preset, shape: tuple[int, ...] | None, seed: int) -> dict[str, Any]:

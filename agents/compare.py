@@ -39,9 +39,8 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
         settings: Keywords of the environment that it was trained for.
         seeds: Seeds of the starts.
     """
-    split = has_splits(settings["problem"])
     known = problem_of(settings)  # built once: reading a data set can take longer than a run
-    problem = problem_of(held_out(settings)) if split else known
+    problem = problem_of(held_out(settings)) if has_splits(settings["problem"]) else known
     training = {**settings, "problem": known, "problem_options": None}
     settings = {**settings, "problem": problem, "problem_options": None}
     starts = draw_starts(settings, seeds)

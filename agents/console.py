@@ -28,11 +28,7 @@ def fail_clearly() -> Iterator[None]:
 
 @contextmanager
 def saving_to(folder: Path) -> Iterator[None]:
-    """Turn whatever a failed write raises, e.g. on a full disk, into one error that names the folder and the remedy.
-
-    Raises:
-        OSError: The files could not be written.
-    """
+    """Turn whatever a failed write raises, e.g. on a full disk, into one OSError with the folder and the remedy."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save raises RuntimeError

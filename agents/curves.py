@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from zo_gym.envs.spec import EnvSpec
@@ -21,13 +22,15 @@ from zo_gym.run import run
 
 from .policies.bundle import Policy
 from .policies.policy_method import follow, gradient_guess
-from .query_grid import direction_generators, grid_of, on_grid
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations (B, n) -> actions (B, d)."""
 
 DELTAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """ZO-SGD is tuned over eta = delta / d, as in the paper (section 4.1), with a finer grid."""
+
+POINTS = 200
+"""Steps of the grid from the first query to the budget."""
 
 
 @dataclass(frozen=True)
@@ -190,5 +193,22 @@ def tuned_zo_sgd(starts: Starts, **options: Any) -> tuple[float, float]:
 
 def problem_of(settings: Mapping[str, Any]) -> Problem:
     """Build the problem that the settings name."""
-    s = dict(settings)
-    return as_problem(s["problem"], x0=s.get("x0"), dim=s.get("dim"), options=s.get("problem_options"))
+    x0, dim, options = (settings.get(name) for name in ("x0", "dim", "problem_options"))
+    return as_problem(settings["problem"], x0=x0, dim=dim, options=options)
+
+
+def grid_of(budget: int) -> np.ndarray:
+    """Return the query counts that curves are stored at, from 1 to the budget, int64 (T,)."""
+    return np.unique(np.linspace(1, budget, POINTS + 1).round().astype(np.int64))
+
+
+def on_grid(grid: np.ndarray, queries: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Carry values that are known at these query counts (K,) forward to the grid, (..., K) -> (..., T)."""
+    places = np.searchsorted(np.asarray(queries), grid, side="right") - 1
+    carried: np.ndarray = np.asarray(values, dtype=np.float64)[..., np.maximum(places, 0)]
+    return carried
+
+
+def direction_generators(seeds: tuple[int, ...], device: torch.device) -> list[torch.Generator]:
+    """Make one generator per row, for its directions."""
+    return [make_generator(int(np.random.SeedSequence([1, seed]).generate_state(1)[0]), device) for seed in seeds]

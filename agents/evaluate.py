@@ -15,17 +15,16 @@ import numpy as np
 import torch
 import tyro
 
+from zo_gym.checks import check_integer
 from zo_gym.files import write_atomically, write_json, write_text
 
 from .arguments import TrainArgs, load_args, resolve_device
 from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
-from .curves import Curves
-from .offline import train_in_memory
+from .curves import Curves, grid_of, on_grid
 from .plots import figure
 from .policies.bundle import load_policy
-from .query_grid import grid_of, on_grid
-from .training_run import prepare
+from .training_run import prepare, train_in_memory
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,7 @@ def write_csv(curves: Sequence[Curves], path: Path) -> None:
 
 
 def from_benchmarks(module: str, name: str, flag: str) -> Callable[..., Any]:
-    """Import a function of the folder benchmarks, which the repository has and an installed package has not.
-
-    Raises:
-        ImportError: It is not there.
-    """
+    """Import a function of the folder benchmarks, which the repository has; an installed package raises ImportError."""
     try:
         found: Callable[..., Any] = getattr(import_module(f"benchmarks.{module}"), name)
     except ModuleNotFoundError as error:
@@ -114,7 +109,6 @@ def redraw(args: EvaluateArgs) -> list[Path]:
         FileNotFoundError, ValueError: There are no results, or a run folder was given, too.
         ImportError: This is not a checkout of the repository.
     """
-    assert args.figure is not None
     if args.run is not None:
         raise ValueError(f"--figure draws stored results and takes no run folder, got {args.run}. Drop one of the two.")
     draw = from_benchmarks("figures.catalogue", "draw", f"--figure {args.figure}")
@@ -131,7 +125,6 @@ def run_pretrained(args: EvaluateArgs) -> Path:
         ValueError: Unknown name, a run folder or --figure was given, too, or jobs failed.
         ImportError: This is not a checkout of the repository.
     """
-    assert args.pretrained is not None
     if args.run is not None or args.figure is not None:
         raise ValueError("--pretrained takes no run folder and no --figure. Drop one of the two.")
     try_pretrained = from_benchmarks("policies", "try_pretrained", f"--pretrained {args.pretrained}")
@@ -145,18 +138,18 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError, NotADirectoryError, ValueError: No policy is there, or an argument is not as described.
     """
-    if args.seeds < 1:
-        raise ValueError(f"--seeds must be >= 1, got {args.seeds}.")
-    if args.first_seed < 0:
-        raise ValueError(f"--first-seed must be >= 0, got {args.first_seed}.")
-    torch.set_num_threads(1)
+    check_integer("--seeds", args.seeds, 1)
+    check_integer("--first-seed", args.first_seed, 0)
     if args.run is None:
         raise ValueError(
             "Pass a run folder that train.py made, --pretrained, or --figure. See python evaluate.py --help"
         )
     if not args.run.exists():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
+    torch.set_num_threads(1)
     is_run = (args.run / "policy").is_dir()
+    if args.from_scratch and not is_run:
+        raise ValueError(f"--from-scratch trains with a run's arguments, and {args.run} holds only a policy.")
     policy = load_policy(args.run / "policy" if is_run else args.run, resolve_device(args.device))
     if args.exploration is not None:
         policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, exploration=args.exploration))
@@ -166,8 +159,6 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     curves = compare(policy, settings, seeds)
     if args.from_scratch:
-        if not is_run:
-            raise ValueError(f"--from-scratch trains with a run's arguments, and {args.run} holds only a policy.")
         curves.insert(1, learn_from_scratch(load_args(args.run), settings, seeds))
     return report(curves, f"{settings['problem']}, {policy.config.algo}", args.out or args.run / "evaluation")
 

@@ -9,24 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """Holds the hyper-parameters of an agent, and of the environment that they go with.
+    """Holds the hyper-parameters of an agent, and of the environment that they go with; the defaults are ours.
+
+    What `zo_gym.agents.arguments.TrainArgs` has, too, means the same there.
 
     Attributes:
         network: A key of `zo_gym.agents.build.NETWORKS`, or `DIRECTIONAL`.
         gamma: Discount. With 0 each step is judged by its own decrease, which suits a slope measured anew each step.
-        agent_learning_rate: Adam's learning rate, of actor and critic.
         batch_size: Transitions per update.
         exploration: Norm of the Gaussian action noise relative to the unit action's; None for N(0, I) as printed.
         scale_rewards: Divide rewards by their running mean size; f's decreases span many orders of magnitude.
-        update: The environment's update rule, a key of `zo_gym.RULES`.
-        learning_rate: The environment's eta.
-        gate: The environment's gate, a key of `zo_gym.GATES`.
-        observation: What the agent sees, a key of `zo_gym.envs.views.OBSERVATIONS`.
-        num_envs: Episodes advanced as one batch.
-        total_queries: Queries of all of training.
         training: Settings of the environment that hold while training only.
-        slope_weight: Weight of the squared errors of signed slopes, for a directional agent.
-        reward_weight: Weight of its squared TD errors.
         random_probes: Collect along random directions instead of the actor's.
         updates_per_step: Updates after each batched step.
         final_updates: Updates after the last query, with the learning rate annealed to 0.
@@ -35,15 +28,15 @@ class Preset:
         threads: CPU threads of torch; more do not help small networks.
     """
 
-    network: str
-    gamma: float
-    agent_learning_rate: float
-    batch_size: int
-    exploration: float | None
-    scale_rewards: bool
-    update: str
-    learning_rate: float
-    gate: str
+    network: str = "mlp"
+    gamma: float = 0.0
+    agent_learning_rate: float = 1e-3
+    batch_size: int = 64
+    exploration: float | None = 1.5
+    scale_rewards: bool = True
+    update: str = "adaptive"
+    learning_rate: float = 1.0
+    gate: str = "calibrated"
     observation: str = "x"
     num_envs: int = 1
     total_queries: int = 20_000
@@ -62,26 +55,13 @@ DIRECTIONAL = "directional"
 """The policy whose critic is fitted to signed slopes (`zo_gym.agents.algorithms.directional`)."""
 
 PRESETS: dict[str, Preset] = {
-    "default": Preset(
-        network="mlp",
-        gamma=0.0,
-        agent_learning_rate=1e-3,
-        batch_size=64,
-        exploration=1.5,
-        scale_rewards=True,
-        update="adaptive",
-        learning_rate=1.0,
-        gate="calibrated",
-    ),
+    "default": Preset(),
     "paper": Preset(
         network="cnn",
         gamma=0.99,
-        agent_learning_rate=1e-3,
-        batch_size=64,
         exploration=None,
         scale_rewards=False,
         update="sgd",
-        learning_rate=1.0,
         gate="paper",
     ),
 }
@@ -90,13 +70,6 @@ PRESETS: dict[str, Preset] = {
 DIRECTIONAL_PRESETS: dict[str, Preset] = {
     "online": Preset(
         network=DIRECTIONAL,
-        gamma=0.0,
-        agent_learning_rate=1e-3,
-        batch_size=64,
-        exploration=1.5,
-        scale_rewards=True,
-        update="adaptive",
-        learning_rate=1.0,
         gate="open",
         slope_weight=1.0,
         reward_weight=0.0,
@@ -105,13 +78,11 @@ DIRECTIONAL_PRESETS: dict[str, Preset] = {
     ),
     "offline": Preset(
         network=DIRECTIONAL,
-        gamma=0.0,
         agent_learning_rate=3e-3,
         batch_size=128,
         exploration=0.0,
         scale_rewards=False,
         update="diminishing",
-        learning_rate=1.0,
         gate="open",
         observation="context",
         num_envs=50,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
-from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Figure, HParam, configure
 
 from zo_gym.files import write_atomically, write_json, write_text
@@ -23,9 +22,9 @@ from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
 from .plots import figure
 from .policies.bundle import Policy, save_policy
-from .sb3.callbacks import NEVER, Checkpoints, MetricsCallback, QueryBudget, TrainingDone
+from .sb3.callbacks import Checkpoints, MetricsCallback
 from .sb3.checkpoint import Episode, save_checkpoint
-from .training_run import Run, begin, policy_config, resume
+from .training_run import Run, begin, learn_within, policy_config, resume
 
 NO_HYPER_PARAMETERS = ("progress", "checkpoint_every", "eval_seeds", "threads")
 """Arguments on which results do not depend; TensorBoard's table leaves them out."""
@@ -43,34 +42,28 @@ class Learned(NamedTuple):
 
 
 def learn(run: Run, episodes: Sequence[Episode] = ()) -> Learned:
-    """Train until the query budget or a signal; log, checkpoint, save the policy.
-
-    Args:
-        run: What to train.
-        episodes: Those that had ended before a resume.
+    """Train until the query budget or a signal; log, checkpoint, save the policy. A resumed run has `episodes` already.
 
     Raises:
         ObjectiveError: f failed; the policy is saved as it was then.
         OSError: The disk is full.
     """
     args, agent, folder = run.args, run.agent, run.folder
-    agent.set_logger(configure(str(folder), ["tensorboard"]))
     metrics = MetricsCallback(episodes)
-    budget = QueryBudget(run.preset.total_queries, args.progress)
     checkpoints = Checkpoints(folder / "checkpoint.pt", args.checkpoint_every, metrics)
-    interrupted = False
     try:
-        # The budget of queries, not a number of steps, ends training.
-        agent.learn(
-            NEVER, callback=CallbackList([budget, checkpoints, metrics]), log_interval=NEVER, reset_num_timesteps=False
+        interrupted = learn_within(
+            agent,
+            run.preset.total_queries,
+            checkpoints,
+            metrics,
+            logger=configure(str(folder), ["tensorboard"]),
+            progress=args.progress,
+            heed_signals=True,
         )
-    except TrainingDone as done:
-        interrupted = done.interrupted
     except Exception:
         save_policy(agent, policy_config(run), folder / "policy")  # what was learned until then is not lost
         raise
-    finally:
-        budget.close()
     metrics.flush()
     save_checkpoint(agent, folder / "checkpoint.pt", metrics.episodes)
     if not interrupted and isinstance(agent, Directional):
@@ -113,11 +106,9 @@ def log_comparison(run: Run, rows: Sequence[Mapping[str, Any]], drawing: Any) ->
     """Log final values, the figure and the hyper-parameters for TensorBoard."""
     logger, last = run.agent.logger, f"f at {run.args.budget}"
     values = {"final/policy_f": rows[0][last], "final/untrained_f": rows[1][last], "final/zo_sgd_f": rows[-1][last]}
-    asked = {name: value for name, value in asdict(run.args).items() if value is not None}
-    hyper = {**asked, **asdict(run.preset)}
     plain = {
         name: value
-        for name, value in hyper.items()
+        for name, value in {**asdict(run.args), **asdict(run.preset)}.items()
         if isinstance(value, (bool, int, float, str)) and name not in NO_HYPER_PARAMETERS
     }
     for name, value in values.items():
@@ -144,17 +135,14 @@ def run_training(args: TrainArgs) -> Path:
     print(f"Run folder: {folder}   (watch it: tensorboard --logdir {run.args.logdir})")
     try:
         learned = learn(run, episodes)
-        interrupted = learned.interrupted
-        if not interrupted:
+        if not learned.interrupted:
             finish(run, learned, time.perf_counter() - started)
+            print(f"Saved policy and results in {folder}. Look closer: python evaluate.py {folder}")
+            return folder
     except KeyboardInterrupt:  # in what follows the last query
         if not (folder / "checkpoint.pt").is_file():
             raise
-        interrupted = True
-    if interrupted:
-        print(f"\nInterrupted; everything is saved. Go on with: python train.py --resume {folder}")
-        return folder
-    print(f"Saved policy and results in {folder}. Look closer: python evaluate.py {folder}")
+    print(f"\nInterrupted; everything is saved. Go on with: python train.py --resume {folder}")
     return folder
 
 

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from zo_gym.files import provenance, write_json
 from zo_gym.problems import find
 
 from .arguments import TrainArgs, check, check_resumed, load_args, preset_of, problem_options, resolve_device
-from .build import build_agent, build_env, while_training
+from .build import agent_for, while_training
 from .policies.bundle import PolicyConfig
 from .presets import Preset
-from .sb3.callbacks import env_of
+from .sb3.callbacks import NEVER, QueryBudget, TrainingDone, Trajectory
 from .sb3.checkpoint import Episode, load_checkpoint
+from .sb3.vec_env import env_of
 
 MOST_TRANSITIONS = 1_000_000
 """Transitions that a replay buffer holds at most."""
@@ -28,30 +31,23 @@ MOST_TRANSITIONS = 1_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """Holds a run that is being trained.
-
-    Attributes:
-        args: What the user asked for.
-        folder: Where it is kept.
-        settings: Keywords of the environment that the policy is meant for.
-        preset: Hyper-parameters, resolved.
-        agent: The agent on its training environment.
-    """
+    """Holds a run that is being trained."""
 
     args: TrainArgs
+    """What the user asked for."""
     folder: Path
+    """Where it is kept."""
     settings: dict[str, Any]
+    """Keywords of the environment that the policy is meant for."""
     preset: Preset
+    """Hyper-parameters, resolved."""
     agent: OffPolicyAlgorithm
+    """The agent on its training environment."""
 
 
 def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
-    """Return the keywords of `ZOSampling-v0` for these arguments.
-
-    Raises:
-        ValueError: Unknown problem, or --problem-options is not a JSON object.
-    """
-    find(args.problem)  # refuses an unknown name
+    """Return the keywords of `ZOSampling-v0` for these arguments, and refuse an unknown problem."""
+    find(args.problem)
     return {
         "problem": args.problem,
         "problem_options": problem_options(args),
@@ -80,26 +76,20 @@ def prepare(args: TrainArgs, folder: Path = Path()) -> Run:
     preset = preset_of(args)
     torch.set_num_threads(preset.threads)
     settings = environment_settings(args, preset)
-    env = build_env(while_training(settings, preset), preset.num_envs, preset.scale_rewards, device)
-    most_steps = preset.total_queries // 2 + preset.num_envs
-    agent = build_agent(
+    agent = agent_for(
         args.algo,
-        env,
+        while_training(settings, preset),
         preset,
-        shape=env_of(env).config.problem.shape,
+        rows=preset.num_envs,
         seed=args.seed,
+        transitions=min(preset.total_queries // 2 + preset.num_envs, MOST_TRANSITIONS),
         device=device,
-        buffer_size=max(1000, min(most_steps, MOST_TRANSITIONS)),
     )
     return Run(args, folder, settings, preset, agent)
 
 
 def begin(args: TrainArgs) -> Run:
-    """Prepare a new run, and make its folder with config.json.
-
-    Raises:
-        ValueError, TypeError: An argument is not as described; no folder is made.
-    """
+    """Prepare a new run, and make its folder with config.json; no folder is made where `prepare` raises."""
     run = prepare(args)
     run = dataclasses.replace(run, folder=new_folder(args))
     config = {"args": asdict(args), "preset": asdict(run.preset), "environment": run.settings, **provenance()}
@@ -161,3 +151,41 @@ def policy_config(run: Run) -> PolicyConfig:
         exploration=spec.problem.dim**0.5 if sigma is None else sigma,
         environment=run.settings,
     )
+
+
+def learn_within(
+    agent: OffPolicyAlgorithm,
+    queries: int,
+    *callbacks: BaseCallback,
+    logger: Logger | None = None,
+    progress: bool = False,
+    heed_signals: bool = False,
+) -> bool:
+    """Train until so many queries are spent, and return whether a signal ended training before; see `QueryBudget`.
+
+    Without a logger Stable-Baselines3 logs nothing. An agent that was trained before goes on.
+    """
+    budget = QueryBudget(queries, progress, heed_signals)
+    agent.set_logger(logger or Logger(None, []))
+    try:
+        agent.learn(NEVER, CallbackList([budget, *callbacks]), log_interval=NEVER, reset_num_timesteps=False)
+    except TrainingDone as done:
+        return done.interrupted
+    finally:
+        budget.close()
+    return False
+
+
+def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
+    """Train until the query budget; nothing is written.
+
+    Returns:
+        Queries spent and best f of the first row, at the start and after every step.
+
+    Raises:
+        KeyboardInterrupt: A signal ended training.
+    """
+    trace = Trajectory()
+    if learn_within(run.agent, run.preset.total_queries, trace, heed_signals=True):
+        raise KeyboardInterrupt
+    return trace.queries, trace.best

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from zo_gym.agents.algorithms.directional import Directional
-from zo_gym.agents.offline import OFFLINE, agent_for, learn
+from zo_gym.agents.build import agent_for
 from zo_gym.agents.policies import pretrained
 from zo_gym.agents.policies.policy_method import follow, gradient_guess
+from zo_gym.agents.presets import DIRECTIONAL_PRESETS
+from zo_gym.agents.training_run import learn_within
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Problem
@@ -107,20 +109,21 @@ def training_share(name: str, rows: int, steps: int) -> Callable[[], float]:
 
     def measure() -> float:
         watch = Stopwatch()
-        training = dict(OFFLINE.training)
+        offline = DIRECTIONAL_PRESETS["offline"]
+        training = dict(offline.training)
         problem = make_problem(name, split="train", **training.pop("problem_options"))
         settings = {
             "problem": replace(problem, fun=watch.timed(problem.fun)),
-            "observation": OFFLINE.observation,
-            "update": OFFLINE.update,
+            "observation": offline.observation,
+            "update": offline.update,
             **training,
         }
-        preset = replace(OFFLINE, num_envs=rows)
+        preset = replace(offline, num_envs=rows)
         agent: Any = agent_for("ddpg", settings, preset, rows=rows, seed=0, transitions=rows * steps)
         assert isinstance(agent, Directional)
         agent.train = watch.timed(agent.train)  # type: ignore[method-assign]
         started = time.perf_counter()
-        learn(agent, 2 * rows * steps)
+        learn_within(agent, 2 * rows * steps)
         return watch.seconds / (time.perf_counter() - started)
 
     return measure

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.solvers.base import Outcome
-from zo_gym.agents.query_grid import grid_of, on_grid
+from zo_gym.agents.curves import grid_of, on_grid
 from zo_gym.problem import Problem
+
+EARLY = 100
+"""How many of the first queries are each a point of the grid where `early` is asked for."""
 
 
 class Recorder:
@@ -20,14 +23,14 @@ class Recorder:
     Args:
         problem: What is minimised; its `measure`, where there is one, is evaluated after every step, uncounted.
         budget: Number of queries at which the curves end.
-        early: Record f after each of the first queries, as `grid_of` does.
+        early: Record f after each of the first 100 queries, too.
     """
 
     def __init__(self, problem: Problem, budget: int, early: bool = False) -> None:
         self.problem = problem
         self.budget = budget
         self._instances = torch.arange(problem.size, device=problem.device)
-        self._grid = grid_of(budget, early)
+        self._grid = np.union1d(grid_of(budget), np.arange(1, min(EARLY, budget) + 1 if early else 1))
         self._reached = 0
         self._queries: list[np.ndarray] = []
         self._best: list[np.ndarray] = []

@@ -12,7 +12,6 @@ import numpy as np
 from benchmarks.minimum import minimum_file
 from benchmarks.records import Record
 from benchmarks.results import MethodResults, load_results
-from zo_gym.agents.curve_style import mean_std
 
 TIMED_AGAINST = "zo-sgd"
 """The method whose final f sets the goal of `to_baseline`."""
@@ -137,3 +136,21 @@ def _seconds(record: Record) -> float:
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else math.nan
+
+
+def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute mean, sample standard deviation and number of the known (not NaN) values of each column.
+
+    Args:
+        values: (n, T).
+
+    Returns:
+        Three arrays (T,). The mean is NaN where nothing is known, the deviation where fewer than two values are known.
+    """
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    with np.errstate(invalid="ignore", over="ignore"):  # a run that overflowed has no deviation
+        mean = np.where(count > 0, np.where(known, values, 0.0).sum(0) / np.maximum(count, 1), np.nan)
+        squares = (np.where(known, values - mean, 0.0) ** 2).sum(0)
+        std = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
+    return mean, std, count

@@ -18,10 +18,9 @@ from stable_baselines3.common.logger import Logger
 
 from zo_gym.agents.arguments import TrainArgs
 from zo_gym.agents.build import build_agent
-from zo_gym.agents.offline import train_in_memory
 from zo_gym.agents.presets import PRESETS
 from zo_gym.agents.sb3.vec_env import GymVecEnv
-from zo_gym.agents.training_run import prepare
+from zo_gym.agents.training_run import prepare, train_in_memory
 from zo_gym.envs.env import ZOSamplingEnv
 from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 from zo_gym.problems import make_problem

@@ -23,7 +23,7 @@ from benchmarks.records import Record, save_record
 from benchmarks.results import GROUPS
 from benchmarks.solvers.base import starts_of
 from benchmarks.suites.task import Task
-from zo_gym.agents.query_grid import direction_generators, grid_of
+from zo_gym.agents.curves import direction_generators, grid_of
 from zo_gym.methods import build
 from zo_gym.oracle import Oracle
 from zo_gym.run import run

@@ -31,7 +31,7 @@ from benchmarks.suites.paper import QUICK, SUITE
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
 from benchmarks.work import work
-from zo_gym.agents.query_grid import grid_of, on_grid
+from zo_gym.agents.curves import grid_of, on_grid
 from zo_gym.datasets import FILES
 from zo_gym.errors import ObjectiveError
 from zo_gym.minimize import minimize

@@ -14,9 +14,9 @@ import pytest
 
 from benchmarks.records import Record, save_record
 from benchmarks.results import load_results
-from benchmarks.summary import summaries
+from benchmarks.summary import mean_std, summaries
 from benchmarks.tables import csv_text, problem_table, write_tables
-from zo_gym.agents.curve_style import mean_std, running_mean
+from zo_gym.agents.plots import running_mean
 
 GRID = np.array([1, 10, 20, 50, 80, 90, 100])
 

@@ -16,10 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from zo_gym import PROBLEMS, Problem
 from zo_gym.agents.arguments import TrainArgs
-from zo_gym.agents.offline import train_in_memory
-from zo_gym.agents.sb3.callbacks import SIGNALS, MetricsCallback, QueryBudget, TrainingDone, Trajectory, env_of
+from zo_gym.agents.sb3.callbacks import SIGNALS, MetricsCallback, QueryBudget, TrainingDone, Trajectory
+from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import learn, run_training
-from zo_gym.agents.training_run import prepare
+from zo_gym.agents.training_run import prepare, train_in_memory
 from zo_gym.metrics import METRICS, NAMES, table
 
 ALWAYS = {

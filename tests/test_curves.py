@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -11,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from zo_gym import PROBLEMS, Problem, ZOSamplingEnv, make_problem
+from zo_gym import PROBLEMS, ObjectiveError, Problem, ZOSamplingEnv, make_problem
 from zo_gym.agents import curves
 from zo_gym.agents.compare import compare, markdown, print_table, rows_of
-from zo_gym.agents.curves import Curves, draw_starts, problem_of, run_method, run_policy, tuned_zo_sgd
+from zo_gym.agents.curves import Curves, draw_starts, grid_of, on_grid, problem_of, run_method, run_policy, tuned_zo_sgd
 from zo_gym.agents.plots import figure
 from zo_gym.agents.policies.bundle import PolicyConfig, new_policy
-from zo_gym.agents.query_grid import grid_of, on_grid
 
 SETTINGS: dict[str, Any] = {
     "problem": "quadratic",
@@ -217,6 +218,25 @@ def test_ctrl_c_ends_a_comparison_instead_of_falsifying_it(monkeypatch: pytest.M
         run_method("m", draw_starts(SETTINGS, [0, 1]), method="rand-ada")
 
 
+def test_a_failing_f_is_no_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = PROBLEMS["quadratic"]
+
+    @wraps(plain)
+    def broken(**options: Any) -> Problem:
+        problem = plain(**options)
+        calls = iter([problem.fun] * 20)
+
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+            values = problem.fun(points, instances)
+            return values if next(calls, None) else values * math.nan
+
+        return replace(problem, fun=fun)
+
+    monkeypatch.setitem(PROBLEMS, "quadratic", broken)
+    with pytest.raises(ObjectiveError, match="nan"):
+        run_method("m", draw_starts(SETTINGS, [0, 1]), method="rand-ada")
+
+
 def test_a_comparison_draws_its_starts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two environments draw the starts that are reported and those that are tuned on; two are acted in."""
     built: list[int] = []
@@ -328,6 +348,13 @@ def test_the_figure_draws_without_warning_where_no_cosine_is_known_yet() -> None
     cosine = np.full((2, 60), 0.5)
     cosine[:, :5] = math.nan
     figure([measured(cosine)], "title")
+
+
+def test_figures_without_matplotlib_name_what_to_install() -> None:
+    code = "import sys; sys.modules['matplotlib'] = None; import zo_gym.agents.plots"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "zo_gym.agents needs matplotlib. Install it: pip install 'zo-gym[agents]'." in done.stderr
 
 
 def test_the_figure_draws_curves_of_few_points() -> None:

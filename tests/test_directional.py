@@ -14,19 +14,18 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 
-from zo_gym.agents.algorithms.directional import Directional, DirectionalTD3
-from zo_gym.agents.algorithms.slope_fit import FLAT, VALUE_WEIGHT, regress, slope_loss
+from benchmarks.solvers.policy_training import regress
+from zo_gym.agents.algorithms.directional import FLAT, VALUE_WEIGHT, Directional, DirectionalTD3, slope_loss
 from zo_gym.agents.arguments import TrainArgs, check, preset_of
 from zo_gym.agents.build import build_agent, build_env
-from zo_gym.agents.networks.potential import FirstConv2d, Potential
-from zo_gym.agents.networks.slope_field import SlopeField
-from zo_gym.agents.networks.slope_model import slope_model
+from zo_gym.agents.networks.slope_model import FirstConv2d, Potential, SlopeField, slope_model
 from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+from zo_gym.agents.policies.policy_method import policy_sampler, zo_rl
 from zo_gym.agents.presets import DIRECTIONAL_PRESETS, Preset
-from zo_gym.agents.sb3.callbacks import NEVER, QueryBudget, TrainingDone, env_of
+from zo_gym.agents.sb3.callbacks import NEVER, QueryBudget, TrainingDone
 from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
 from zo_gym.agents.sb3.slope_buffer import SlopeBuffer, SlopeBufferConfig, SlopeSamples
+from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import run_training
 from zo_gym.agents.training_run import prepare
 from zo_gym.problems import make_problem

@@ -25,7 +25,7 @@ from zo_gym.agents.build import build_agent, build_env
 from zo_gym.agents.evaluate import EvaluateArgs, run_evaluation
 from zo_gym.agents.policies.bundle import load_policy
 from zo_gym.agents.presets import DIRECTIONAL_PRESETS
-from zo_gym.agents.sb3.callbacks import env_of
+from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import run_training
 from zo_gym.agents.training_run import prepare
 from zo_gym.batch_invariant import linear_map

@@ -37,14 +37,14 @@ LAYERS: list[set[str]] = [
     {"meta.train"},
     {"meta", "zo_gym"},
     # Agents.
-    {"agents", "agents.console", "agents.curve_style", "agents.networks", "agents.presets", "agents.query_grid"},
+    {"agents", "agents.console", "agents.networks", "agents.presets"},
     {"agents.sb3.slope_buffer"},
     {"agents.algorithms"},
     {"agents.sb3"},
     {"agents.build"},
     {"agents.arguments", "agents.policies"},
     {"agents.curves", "agents.training_run"},
-    {"agents.compare", "agents.offline", "agents.plots"},
+    {"agents.compare", "agents.plots"},
     {"agents.evaluate", "agents.train"},
     # Benchmarks.
     {"benchmarks", "benchmarks.records", "benchmarks.suites", "benchmarks.text_tables"},

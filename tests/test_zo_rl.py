@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zo_gym.agents.policies.bundle import Policy, PolicyConfig, new_policy
-from zo_gym.agents.policies.zo_rl import policy_sampler, zo_rl
+from zo_gym.agents.policies.policy_method import policy_sampler, zo_rl
 from zo_gym.directions import cosine
 from zo_gym.files import write_json
 from zo_gym.methods import added_methods, build

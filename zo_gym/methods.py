@@ -90,7 +90,7 @@ GROUP = "zo_gym.methods"
 """The group of entry points by which other packages add methods."""
 
 AGENT_METHODS = {
-    "zo-rl": "zo_gym.agents.policies.zo_rl:zo_rl",
+    "zo-rl": "zo_gym.agents.policies.policy_method:zo_rl",
     "pretrained": "zo_gym.agents.policies.pretrained:method",
 }
 """Methods that follow a trained policy: name -> where its factory is. They need the extra "agents"."""

@@ -8,124 +8,49 @@ temporal differences.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.td3 import TD3
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from zo_gym.directions import unit
 
-from ..networks.slope_model import SlopeModel, slope_model
+from ..networks.slope_model import SlopeModel
+from ..networks.unit_policy import DirectionalPolicy
 from ..sb3.slope_buffer import SlopeBuffer, SlopeSamples
-from .slope_fit import annealed, descend, set_rate, slope_loss
 from .zorl import ZODDPG, ZOTD3
 
 MEMORY = 0.99
 """Weight of the old value in the running mean of |D|, per step."""
+FLAT = 1e-3
+"""Least black-box part, in units of f, at which slopes count: an attack that has succeeded has a flat loss of 0."""
+VALUE_WEIGHT = 0.02
+"""Weight of squared errors of a potential's values, in units of f, beside those of slopes in units of their scale."""
+LARGEST = 10.0
+"""Slopes are cut at this many scales: as f descends they shrink by orders of magnitude, and old ones stay."""
 
 
-class SlopeActor(nn.Module):
-    """Computes the direction of descent, -h / |h|, from a critic's model; it has no parameters of its own."""
+def slope_loss(model: SlopeModel, samples: SlopeSamples) -> Tensor:
+    """Compute the mean squared error of the signed slopes in units of the model's scale, and of values if it has any.
 
-    def __init__(self, model: SlopeModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """Compute actions, (B, n) -> unit vectors (B, d)."""
-        return -unit(self.model.gradient(observations))
-
-    def set_training_mode(self, mode: bool) -> None:
-        """Choose training or evaluation mode, by the name that SB3 uses."""
-        self.train(mode)
-
-    def _predict(self, observation: Tensor, deterministic: bool = False) -> Tensor:
-        return self(observation)
-
-
-class SlopeCritic(nn.Module):
-    """Computes Q_i(s, u) = eta (slope_i(s, u) / scale)^2 for each of its models; eta is learned.
-
-    Values are in units of scaled rewards.
+    Slopes that were not measured (NaN) do not count, nor, for a potential, do those where the attack has succeeded.
     """
-
-    def __init__(self, models: Sequence[SlopeModel]) -> None:
-        super().__init__()
-        self._models = nn.ModuleList(models)
-        self.log_eta = nn.Parameter(torch.zeros(()))
-
-    @property
-    def models(self) -> list[SlopeModel]:
-        """Return the models, one or two."""
-        found: Any = list(self._models)
-        return found
-
-    def forward(self, observations: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
-        """Compute values, (B, n), (B, d) -> one (B, 1) per model."""
-        slopes = (model(observations, directions)[0] / model.scale for model in self.models)
-        return tuple(self.log_eta.exp() * slope.square()[:, None] for slope in slopes)
-
-    @torch.no_grad()
-    def follow(self, slopes: Tensor, share: float) -> None:
-        """Move the scale towards the mean size of the finite ones among these slopes (n,) by this share."""
-        known = slopes[slopes.isfinite()].abs()
-        if len(known) and known.mean() > 0:
-            for model in self.models:
-                model.scale.lerp_(known.mean().to(model.scale), share)
-
-
-class DirectionalPolicy(BasePolicy):
-    """Holds a critic of one or more models of slopes, its slow copy, and the actor that the first model implies.
-
-    Args:
-        observation_space: Box (n,).
-        action_space: Box (d,).
-        lr_schedule: Learning rate of the one optimiser.
-        shape: Shape of the image behind x, or None.
-        n_critics: Number of models in the critic.
-    """
-
-    def __init__(
-        self,
-        observation_space: Any,
-        action_space: Any,
-        lr_schedule: Schedule,
-        shape: tuple[int, ...] | None = None,
-        n_critics: int = 2,
-    ) -> None:
-        super().__init__(observation_space, action_space)
-        ((n,), (d,)) = observation_space.shape, action_space.shape
-        critic: Any = SlopeCritic([slope_model(d, n, shape) for _ in range(n_critics)])
-        self.critic: SlopeCritic = critic.to(memory_format=torch.channels_last)  # convolutions learn a third faster
-        self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.critic.parameters(), lr=lr_schedule(1))
-
-    @property
-    def actor(self) -> SlopeActor:
-        """Make the actor anew: kept, it would hold the critic's parameters a second time in the module tree."""
-        return SlopeActor(self.critic.models[0])
-
-    @property
-    def actor_target(self) -> SlopeActor:
-        """Make the actor of the critic's slow copy."""
-        return SlopeActor(self.critic_target.models[0])
-
-    def forward(self, observations: Tensor, deterministic: bool = True) -> Tensor:
-        """Compute actions, (B, n) -> unit vectors (B, d)."""
-        return self._predict(observations, deterministic)
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        assert isinstance(observation, Tensor)
-        return self.actor(observation)
+    predicted, values = model(samples.observations, samples.directions)
+    counts = samples.slopes.isfinite()
+    if values is not None:
+        counts = counts & (samples.values > FLAT)
+    weight = counts / counts.sum().clamp_min(1)
+    wanted = (torch.where(counts, samples.slopes, 0.0) / model.scale).clamp(-LARGEST, LARGEST)
+    loss = (weight * (predicted / model.scale - wanted).square()).sum()
+    if values is None:
+        return loss
+    known = torch.where(counts, samples.values, 0.0)
+    return loss + VALUE_WEIGHT * (weight * (values - known).square()).sum()
 
 
 class Directional(TD3):
@@ -194,8 +119,8 @@ class Directional(TD3):
 
     def finish(self, updates: int) -> None:
         """Make so many updates on what has been collected, with the learning rate annealed to 0. Costs no queries."""
-        for rate in annealed(self.lr_schedule(1.0), updates):
-            set_rate(self.slopes.optimizer, rate)
+        for k in range(updates):
+            update_learning_rate(self.slopes.optimizer, self.lr_schedule(1.0) * (1 - k / updates))
             self._update(self.batch_size)
 
     def _update(self, batch_size: int) -> float:
@@ -210,7 +135,9 @@ class Directional(TD3):
         if self.reward_weight > 0:
             terms.append(self.reward_weight * self._td_loss(samples))
         loss = torch.stack(terms).sum()
-        descend(policy.optimizer, loss)
+        policy.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        policy.optimizer.step()
         if self.reward_weight > 0 and self.gamma > 0 and self._n_updates % self.policy_delay == 0:
             polyak_update(policy.critic.parameters(), policy.critic_target.parameters(), self.tau)
         return loss.item()

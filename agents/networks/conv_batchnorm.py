@@ -20,7 +20,6 @@ class ConvBatchNorm(BaseFeaturesExtractor):
         observation_space: Flat Box (n,).
         dim: d.
         shape: Shape of the image behind the vector, e.g. (28, 28); None for a plain vector.
-        channels: Output channels of the two convolutions.
         features_dim: Length of the features.
 
     Raises:
@@ -32,7 +31,6 @@ class ConvBatchNorm(BaseFeaturesExtractor):
         observation_space: spaces.Box,
         dim: int,
         shape: tuple[int, ...] | None = None,
-        channels: tuple[int, int] = (16, 32),
         features_dim: int = 128,
     ) -> None:
         super().__init__(observation_space, features_dim)
@@ -42,18 +40,17 @@ class ConvBatchNorm(BaseFeaturesExtractor):
         if math.prod(self.grid) != dim:
             raise ValueError(f"shape must have {dim} entries (dim), got {shape}.")
         conv, norm = (nn.Conv1d, nn.BatchNorm1d) if len(self.grid) == 1 else (nn.Conv2d, nn.BatchNorm2d)
-        first, second = channels
         self.convolutions = nn.Sequential(
             norm(self.blocks),
-            conv(self.blocks, first, kernel_size=5, padding=2),
-            norm(first),
+            conv(self.blocks, 16, kernel_size=5, padding=2),
+            norm(16),
             nn.ReLU(),
-            conv(first, second, kernel_size=5, stride=2, padding=2),
-            norm(second),
+            conv(16, 32, kernel_size=5, stride=2, padding=2),
+            norm(32),
             nn.ReLU(),
             nn.Flatten(),
         )
-        flat = second * math.prod((side + 1) // 2 for side in self.grid)
+        flat = 32 * math.prod((side + 1) // 2 for side in self.grid)
         self.head = nn.Sequential(nn.Linear(flat + self.rest, features_dim), nn.BatchNorm1d(features_dim), nn.ReLU())
 
     def forward(self, observations: Tensor) -> Tensor:

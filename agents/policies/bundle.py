@@ -18,10 +18,10 @@ from torch import Tensor
 from zo_gym.files import write_atomically, write_json
 from zo_gym.registry import reject_unknown
 
-from ..algorithms.directional import SlopeActor
 from ..build import parts_of, policy_kwargs
 from ..console import saving_to
 from ..networks.slope_model import slope_model
+from ..networks.unit_policy import SlopeActor
 from ..presets import DIRECTIONAL
 
 FORMAT = 1
@@ -76,13 +76,7 @@ class Policy:
 
     @torch.no_grad()
     def gradient(self, observations: np.ndarray) -> np.ndarray:
-        """Compute h, a guess of grad f (of its black-box part) with its length.
-
-        Args:
-            observations: (B, observation_dim) float32.
-
-        Returns:
-            (B, d) float32.
+        """Compute h, a guess of grad f (of its black-box part), (B, observation_dim) float32 -> (B, d) float32.
 
         Raises:
             TypeError: The policy has no guess of a gradient, only a direction.
@@ -129,11 +123,7 @@ def save_policy(agent: OffPolicyAlgorithm, config: PolicyConfig, folder: Path) -
 
 
 def save_weights(policy: Policy, folder: Path) -> None:
-    """Write the policy into `folder`, each file atomically.
-
-    Raises:
-        OSError: As `save_policy`.
-    """
+    """Write the policy into `folder`, each file atomically; errors are those of `save_policy`."""
     weights = {name: value.detach().cpu().contiguous() for name, value in policy.actor.state_dict().items()}
     with saving_to(folder):
         write_atomically(folder / "weights.safetensors", lambda path: save_file(weights, path))
@@ -160,19 +150,11 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> Policy:
     try:
         fields = json.loads(config_file.read_text(encoding="utf-8"))
         if fields.get("format") != FORMAT:
-            raise ValueError(f"{config_file} must have format {FORMAT}, got {fields.get('format')}.")
+            raise ValueError(f"{config_file.name} must have format {FORMAT}, got {fields.get('format')}")
         reject_unknown(fields, PolicyConfig.__dataclass_fields__, str(config_file))
         fields["shape"] = None if fields["shape"] is None else tuple(fields["shape"])
         policy = new_policy(PolicyConfig(**fields), device)
         policy.actor.load_state_dict(load_file(weights_file, device=str(device)))
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        SafetensorError,
-        RuntimeError,
-    ) as error:
+    except (AttributeError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise ValueError(f"The policy in {folder} cannot be read: {error}. Save or download it again.") from error
     return policy

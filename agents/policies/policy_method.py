@@ -1,21 +1,32 @@
-"""Methods that follow a guess of the gradient, a trained policy's or any other, which the run's own slopes correct."""
+"""Methods of `zo_gym.minimize` that follow a trained policy.
+
+`zo_rl` steps along the policy's direction: `minimize(f, x0, method="zo-rl", weights="runs/.../policy")`. `follow` steps
+along a guess of the gradient, a trained policy's or any other, which the run's own slopes correct.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Method, UpdateRule
+from zo_gym.base import Method, Sampler, State, UpdateRule
 from zo_gym.composite.term import CompositeTerm
+from zo_gym.directions import unit
 from zo_gym.estimators import span
 from zo_gym.gradient_models import GuidedGPSettings, guided_gp
 from zo_gym.gradient_models.guided_gp import GradientGuess
-from zo_gym.updates import conditional, sharpened
+from zo_gym.problem import Generators
+from zo_gym.registry import lookup
+from zo_gym.rng import normal
+from zo_gym.updates import RULES, conditional, sharpened
 
-from .bundle import Policy
-from .zo_rl import observer
+from .bundle import Policy, load_policy
 
 LEARNING_RATE = 1.0
 """Length of the first step, in units of x."""
@@ -26,15 +37,92 @@ REFRESH = 0.2
 and the results are no worse."""
 
 
-def gradient_guess(policy: Policy, context: Tensor | None) -> GradientGuess:
-    """Return the policy's guess of the gradient as a function of x and instances.
+def observer(policy: Policy, context: Tensor | None = None) -> Callable[[Tensor], np.ndarray]:
+    """Return the function that makes the policy's observations of x: x alone, or x and the problem's context.
 
     Args:
-        policy: A policy that models slopes.
-        context: What the policy observes of each instance besides x, (size, k); None for a policy that needs none.
+        policy: The policy.
+        context: `Problem.context` (k,), or one row for each of the B rows, (B, k); None where the problem has none.
+
+    Returns:
+        x (B, d) -> observations (B, observation_dim), float32.
 
     Raises:
         ValueError: The policy observes more than x and the context.
+    """
+    config = policy.config
+    k = 0 if context is None else context.shape[-1]
+    if config.observation_dim not in (config.dim, config.dim + k):
+        possible = "x alone" if context is None else "x, or x and the context"
+        raise ValueError(
+            f"weights must be of a policy that observes {possible}, {config.dim + k} numbers, got one that observes "
+            f"{config.observation_dim}. Train it with --observation {'x' if context is None else 'context'}, or pass "
+            "the problem that it was trained on."
+        )
+
+    def observe(x: Tensor) -> np.ndarray:
+        if context is not None and config.observation_dim > config.dim:
+            x = torch.cat([x, context.to(x).expand(len(x), k)], dim=1)
+        seen: np.ndarray = x.float().cpu().numpy()
+        return seen
+
+    return observe
+
+
+def policy_sampler(policy: Policy, context: Tensor | None = None) -> Sampler:
+    """Make a sampler of u = unit(policy(x) + noise), with the noise that the policy was trained with.
+
+    The noise is ~ N(0, sigma^2 I / d). Sampling costs no queries. The gate of Algorithm 2 belongs to the environment:
+    here the policy is followed from the first step on. The context is as for `observer`, and so are the errors.
+    """
+    config, observe = policy.config, observer(policy, context)
+
+    def sample(state: State, x: Tensor, q: int, generators: Generators) -> tuple[Tensor, State]:
+        actions = torch.from_numpy(policy(observe(x))).to(x)
+        noise = config.exploration / math.sqrt(config.dim) * normal(generators, (q, config.dim), like=x)
+        return unit(actions[:, None, :] + noise), state
+
+    return Sampler(init=lambda x: (), sample=sample, observe=lambda state, step: state)
+
+
+def zo_rl(
+    dim: int,
+    *,
+    weights: str | Path | None = None,
+    learning_rate: float | None = None,
+    num_directions: int = 1,
+    update: str | None = None,
+    context: Tensor | None = None,
+) -> Method:
+    """Build the method "zo-rl": the policy's direction, its slope (eq. 2), and the step rule it was trained with.
+
+    Args:
+        dim: d, which must be the policy's.
+        weights: A policy folder, `runs/<run>/policy`.
+        learning_rate: eta instead of the one it was trained with.
+        num_directions: q noisy copies of the policy's direction, whose span is measured.
+        update: A key of `zo_gym.RULES` instead of the one it was trained with.
+        context: Context of the problem, see `observer`; for a policy that was trained to observe it.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: No policy folder is there.
+        ValueError: weights is None, or the policy has another dimension, is damaged, or observes more.
+    """
+    if weights is None:
+        raise ValueError("method 'zo-rl' needs weights=, the folder of a policy, got None. Train one: python train.py")
+    policy = load_policy(Path(weights))
+    if policy.config.dim != dim:
+        raise ValueError(f"weights must be of a policy for d = {dim}, got one for {policy.config.dim}. Train another.")
+    trained_with = policy.config.environment
+    rule = lookup(RULES, update or str(trained_with["update"]), "update")
+    eta = float(trained_with["learning_rate"]) if learning_rate is None else learning_rate
+    return Method(policy_sampler(policy, context), span, rule(eta), num_directions)
+
+
+def gradient_guess(policy: Policy, context: Tensor | None) -> GradientGuess:
+    """Return the guess of the gradient of a policy that models slopes, as a function of x and instances.
+
+    The context has one row for each instance of the problem, (size, k); errors are those of `observer`.
     """
     observer(policy, context)  # refuses what does not fit, before the first step
 
@@ -56,9 +144,7 @@ def follow(
     composite: CompositeTerm | None,
     *,
     shape: tuple[int, ...] | None,
-    sharpness: float = SHARPNESS,
     update: UpdateRule | None = None,
-    refresh_distance: float = REFRESH * LEARNING_RATE,
     **options: Any,
 ) -> Method:
     """Build the method that steps along a guess which `zo_gym.gradient_models.guided_gp` corrects.
@@ -71,16 +157,15 @@ def follow(
         composite: The composite term of f, where the run takes it exactly.
         shape: Shape of the image behind x, or None. Where no composite term is known of an image, with pixels in
             [0, 1], a penalty on the distance from the start is estimated.
-        sharpness: Power of the directions probed, and of steps where `update` is None.
         update: How to step; None: `steps`.
-        refresh_distance: How far x moves before the guess is evaluated again.
         **options: Further settings of `zo_gym.gradient_models.GuidedGPSettings`, which take precedence.
     """
     settings: dict[str, Any] = {
         "estimate_penalty": shape is not None,
         "shape": shape,
-        "sharpness": sharpness,
-        "refresh_distance": refresh_distance,
+        "sharpness": SHARPNESS,
+        "refresh_distance": REFRESH * LEARNING_RATE,
+        **options,
     }
-    model = guided_gp(guess, torch.arange(rows), composite, GuidedGPSettings(**(settings | options)))
-    return Method(None, span, update or steps(sharpness=sharpness), 2, model=model)
+    model = guided_gp(guess, torch.arange(rows), composite, GuidedGPSettings(**settings))
+    return Method(None, span, update or steps(sharpness=settings["sharpness"]), 2, model=model)

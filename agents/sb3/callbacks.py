@@ -15,12 +15,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from tqdm import tqdm
 
-from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 from zo_gym.metrics import NAMES
 
 from .checkpoint import Episode, save_checkpoint
 from .reward_scale import RewardScale
-from .vec_env import GymVecEnv
+from .vec_env import adapter_of, env_of
 
 NEVER = 10**12
 """Steps or episodes, more than any run has: `QueryBudget` ends training, and `MetricsCallback` writes the log."""
@@ -30,8 +29,6 @@ COSINE_EVERY = 10
 """Steps between evaluations of the true gradient, which costs about as much time as f."""
 BAR_EVERY = 100
 """Steps between updates of the number beside the progress bar."""
-CHECKPOINT_SECONDS = 60.0
-"""Age in seconds at which a checkpoint is replaced before its turn."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that end training; Windows has no SIGHUP."""
 
@@ -46,20 +43,6 @@ class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not a
     def __init__(self, interrupted: bool) -> None:
         super().__init__("interrupted" if interrupted else "query budget spent")
         self.interrupted = interrupted
-
-
-def adapter_of(env: Any) -> GymVecEnv:
-    """Return the adapter under SB3's wrappers."""
-    while not isinstance(env, GymVecEnv):
-        env = env.venv
-    return env
-
-
-def env_of(env: Any) -> ZOSamplingVectorEnv:
-    """Return the project's environment under the adapter."""
-    found = adapter_of(env).env.unwrapped
-    assert isinstance(found, ZOSamplingVectorEnv)
-    return found
 
 
 class MetricsCallback(BaseCallback):
@@ -81,11 +64,10 @@ class MetricsCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         report = adapter_of(self.training_env).batch_info
-        for name, key in (("zo/f", "f"), ("zo/best_f", "best_f"), ("zo/queries", "queries"), ("zo/rho", "rho")):
-            self._add(name, report.get(key))
-        self._add("zo/gate_open", report.get("gate_open"))
+        for key in ("f", "best_f", "queries", "rho", "gate_open"):
+            self._add(f"zo/{key}", report.get(key))
         if self.n_calls % COSINE_EVERY == 0:
-            self._add("zo/cosine", self._env().true_cosine())
+            self._add("zo/cosine", env_of(self.training_env).true_cosine())
         self._add("zo/slope", np.abs(report["delta"]))
         self._add("zo/saturation", np.abs(self.locals["actions"]) >= SATURATED)
         for row in np.flatnonzero(self.locals["dones"]):
@@ -96,10 +78,7 @@ class MetricsCallback(BaseCallback):
 
     def total_queries(self) -> int:
         """Return the queries spent since training began, all rows and episodes."""
-        return self._env().oracle.total
-
-    def _env(self) -> ZOSamplingVectorEnv:
-        return env_of(self.training_env)
+        return env_of(self.training_env).oracle.total
 
     def _add(self, name: str, values: np.ndarray | None) -> None:
         if values is None:
@@ -136,16 +115,14 @@ class QueryBudget(BaseCallback):
     def __init__(self, total_queries: int, progress: bool, heed_signals: bool = True) -> None:
         super().__init__()
         self.total_queries = total_queries
-        self.progress = progress
         self.heed_signals = heed_signals
         self._interrupted = False
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[Any] = tqdm(
+            total=total_queries, unit=" queries", disable=None if progress else True, dynamic_ncols=True
+        )
         self._previous: dict[int, Any] = {}
 
     def _on_training_start(self) -> None:
-        self._bar = tqdm(
-            total=self.total_queries, unit=" queries", disable=None if self.progress else True, dynamic_ncols=True
-        )
         if self.heed_signals and threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 previous = signal.getsignal(number)
@@ -154,30 +131,26 @@ class QueryBudget(BaseCallback):
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
-        if number not in (signal.SIGINT, signal.SIGTERM) and self._bar is not None:
+        if number not in (signal.SIGINT, signal.SIGTERM):
             self._bar.disable = True  # after SIGHUP the terminal is gone, and writing to it raises
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _on_rollout_start(self) -> None:
-        env, bar = env_of(self.training_env), self._bar
-        assert bar is not None
-        bar.update(env.oracle.total - bar.n)
-        # The step that costs most, and a fresh start (1 query) for every row that it may end.
-        dearest = (
-            max(env.config.policy_cost, env.config.random_cost * (env.config.settings.gate != "open")) + 1
-        ) * env.num_envs
-        if self._interrupted or env.oracle.total + dearest > self.total_queries:
+        env = env_of(self.training_env)
+        self._bar.update(env.oracle.total - self._bar.n)
+        dearest = max(env.config.policy_cost, env.config.random_cost * (env.config.settings.gate != "open"))
+        # Every row may take the step that costs most, and a fresh start (1 query) after it.
+        if self._interrupted or env.oracle.total + (dearest + 1) * env.num_envs > self.total_queries:
             raise TrainingDone(self._interrupted)
 
     def _on_step(self) -> bool:
-        if self._bar is not None and self.n_calls % BAR_EVERY == 0:
+        if self.n_calls % BAR_EVERY == 0:
             self._bar.set_postfix_str(f"best f {adapter_of(self.training_env).batch_info['best_f'].mean():.5g}")
         return True
 
     def close(self) -> None:
         """Give the terminal and the signals back."""
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -194,7 +167,7 @@ class Checkpoints(BaseCallback):
     """
 
     def __init__(
-        self, path: Path, interval: int, metrics: MetricsCallback | None = None, seconds: float = CHECKPOINT_SECONDS
+        self, path: Path, interval: int, metrics: MetricsCallback | None = None, seconds: float = 60.0
     ) -> None:
         super().__init__()
         self.metrics = metrics

@@ -7,6 +7,7 @@ random generators are restored. On CUDA they are, too, but kernels may sum in an
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import pickle
 import random
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor, unwrap_vec_wrapper
 
 from zo_gym.files import write_atomically
 
@@ -26,15 +27,13 @@ from ..algorithms.zorl import DirectionNoise
 from ..console import saving_to
 from .reward_scale import RewardScale
 from .slope_buffer import SlopeBuffer
-from .vec_env import GymVecEnv
+from .vec_env import env_of
 
 Episode = tuple[int, float]
 """Queries spent and best f of an episode that ended."""
 
 _DIGEST_LENGTH = 64
 """Bytes of a SHA-256 as hexadecimal digits."""
-_CHUNK = 2**20
-"""Bytes read at a time."""
 
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
@@ -48,7 +47,7 @@ def save_checkpoint(agent: OffPolicyAlgorithm, path: Path, episodes: Sequence[Ep
     """
     content = {
         "parameters": agent.get_parameters(),
-        "variables": {name: getattr(agent, name).detach() for name in _variables(agent)},
+        "variables": {name: getattr(agent, name).detach() for name in agent._get_torch_save_params()[1]},
         "counters": {name: int(getattr(agent, name)) for name in _COUNTERS},
         "history": list(episodes),
         "last_obs": torch.from_numpy(np.asarray(agent._last_obs)),
@@ -84,33 +83,28 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
             "by this version. Restore a copy of it, or train anew."
         )
     try:
-        content = torch.load(path, map_location=agent.device, weights_only=True)
+        return _restore(agent, torch.load(path, map_location=agent.device, weights_only=True))
     except pickle.UnpicklingError:  # torch's own message recommends to load such a file all the same
         raise ValueError(
             f"The checkpoint {path} cannot be read: it holds more than tensors and plain values, and could run code. "
             "Nothing of it was loaded. Resume only runs that train.py made."
         ) from None
-    except (RuntimeError, EOFError, OSError) as error:
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError) as error:
         raise ValueError(
-            f"The checkpoint {path} cannot be read: {error}. Restore a copy of it, or train anew."
-        ) from error
-    try:
-        return _restore(agent, content)
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"The checkpoint {path} cannot be read: {error}. Resume it with the configuration that it was made with."
+            f"The checkpoint {path} cannot be read: {error}. Resume it with the configuration that it was made with, "
+            "restore a copy of it, or train anew."
         ) from error
 
 
 def _restore(agent: OffPolicyAlgorithm, content: dict[str, Any]) -> list[Episode]:
     """Take over the content of a checkpoint, and return its episodes."""
-    _begin_without_reset(agent)
+    agent._last_obs = content["last_obs"].cpu().numpy()
+    agent._setup_learn(0, None, reset_num_timesteps=False)  # resets no environment, which would query f
     agent.set_parameters(content["parameters"], exact_match=True, device=agent.device)
-    for name in _variables(agent):
+    for name in agent._get_torch_save_params()[1]:  # learned tensors outside the networks, such as SAC's temperature
         getattr(agent, name).data.copy_(content["variables"][name])
     for name, value in content["counters"].items():
         setattr(agent, name, value)
-    agent._last_obs = content["last_obs"].cpu().numpy()
     agent.ep_info_buffer = deque(content["episodes"], maxlen=agent._stats_window_size)
     agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
     _unpack_buffer(agent, content["buffer"])
@@ -127,10 +121,8 @@ def seal(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(-2, os.SEEK_END)  # the archive ends with the length of its comment, 0 so far
         file.write(_DIGEST_LENGTH.to_bytes(2, "little"))
-        file.seek(0)
-        digest = _digest(file, path.stat().st_size)
-        file.seek(0, os.SEEK_END)
-        file.write(digest)
+        file.flush()
+        file.write(_digest(file, file.tell()))
 
 
 def is_sealed(path: Path) -> bool:
@@ -139,30 +131,14 @@ def is_sealed(path: Path) -> bool:
     if size <= 0:
         return False
     with path.open("rb") as file:
+        file.seek(size)
         return _digest(file, size) == file.read()
 
 
 def _digest(file: BinaryIO, size: int) -> bytes:
-    """Compute the SHA-256 of the next `size` bytes, as hexadecimal digits."""
-    total = hashlib.sha256()
-    while size > 0 and (part := file.read(min(size, _CHUNK))):
-        total.update(part)
-        size -= len(part)
-    return total.hexdigest().encode()
-
-
-def _variables(agent: OffPolicyAlgorithm) -> list[str]:
-    """Return the names of learned tensors outside the networks and their optimisers, such as SAC's temperature."""
-    return agent._get_torch_save_params()[1]
-
-
-def _begin_without_reset(agent: OffPolicyAlgorithm) -> None:
-    """Set up what `learn` sets up at first, but for the reset of the environment, which would query f."""
-    assert agent.env is not None
-    shape = agent.env.observation_space.shape
-    assert shape is not None
-    agent._last_obs = np.zeros((agent.env.num_envs, *shape), dtype=np.float32)
-    agent._setup_learn(0, None, reset_num_timesteps=False)
+    """Compute the SHA-256 of the file's first `size` bytes, as hexadecimal digits."""
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest().encode()
 
 
 def _pack_buffer(agent: OffPolicyAlgorithm) -> dict[str, Any]:
@@ -182,20 +158,9 @@ def _unpack_buffer(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
         getattr(buffer, name)[: len(values)] = values.cpu().numpy()
 
 
-def _layers(agent: OffPolicyAlgorithm) -> tuple[GymVecEnv, VecMonitor | None, RewardScale | None]:
-    """Return the adapter and the wrappers around it that carry state."""
-    monitor = scale = None
-    env: Any = agent.env
-    while not isinstance(env, GymVecEnv):
-        monitor = env if isinstance(env, VecMonitor) else monitor
-        scale = env if isinstance(env, RewardScale) else scale
-        env = env.venv
-    return env, monitor, scale
-
-
 def _pack_environment(agent: OffPolicyAlgorithm) -> dict[str, Any]:
-    adapter, monitor, scale = _layers(agent)
-    packed: dict[str, Any] = {"state": adapter.env.unwrapped.state_dict()}  # type: ignore[attr-defined]
+    packed: dict[str, Any] = {"state": env_of(agent.env).state_dict()}
+    monitor, scale = _wrappers(agent)
     if monitor is not None:
         packed["monitor"] = [monitor.episode_returns.tolist(), monitor.episode_lengths.tolist(), monitor.episode_count]
     if scale is not None:
@@ -204,14 +169,20 @@ def _pack_environment(agent: OffPolicyAlgorithm) -> dict[str, Any]:
 
 
 def _unpack_environment(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
-    adapter, monitor, scale = _layers(agent)
-    adapter.env.unwrapped.load_state_dict(packed["state"])  # type: ignore[attr-defined]
+    env_of(agent.env).load_state_dict(packed["state"])
+    monitor, scale = _wrappers(agent)
     if monitor is not None:
         returns, lengths, monitor.episode_count = packed["monitor"]
         monitor.episode_returns = np.array(returns, dtype=np.float32)
         monitor.episode_lengths = np.array(lengths, dtype=np.int32)
     if scale is not None:
         scale.scale = packed["scale"]
+
+
+def _wrappers(agent: OffPolicyAlgorithm) -> tuple[VecMonitor | None, RewardScale | None]:
+    """Return the wrappers around the environment that carry state."""
+    assert agent.env is not None
+    return unwrap_vec_wrapper(agent.env, VecMonitor), unwrap_vec_wrapper(agent.env, RewardScale)
 
 
 def _streams(agent: OffPolicyAlgorithm) -> list[np.random.Generator]:

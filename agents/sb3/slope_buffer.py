@@ -67,7 +67,7 @@ class SlopeBuffer(ReplayBuffer):
         action_space: Box (d,).
         device: Where samples are put.
         n_envs: Number of rows.
-        optimize_memory_usage: Not supported; see `SlopeBufferConfig.keep_next`.
+        optimize_memory_usage: Must be False; see `SlopeBufferConfig.keep_next`.
         config: What to keep, and how to draw.
 
     Attributes:
@@ -124,7 +124,7 @@ class SlopeBuffer(ReplayBuffer):
             "rewards": reward,
             "dones": done,
             "timeouts": [info.get("TimeLimit.truncated", False) for info in infos],
-            "slopes": [slope_of(info) for info in infos],
+            "slopes": [info.get("black_box_delta", info["delta"]) for info in infos],
             "values": [info.get("black_box_f", np.nan) for info in infos],
         }
         for name in self.stored:
@@ -167,8 +167,3 @@ class SlopeBuffer(ReplayBuffer):
             return self.rng.integers(kept, size=count)
         age = (kept * self.rng.random(count) ** self.config.recency).astype(np.int64)  # 0: the newest
         return (self.pos - 1 - age) % kept
-
-
-def slope_of(info: dict[str, Any]) -> float:
-    """Return the signed slope that a step measured, of the black-box part of f where there is a composite term."""
-    return float(info.get("black_box_delta", info["delta"]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 
 
 class GymVecEnv(VecEnv):
@@ -90,7 +91,7 @@ class GymVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return the attribute of the batched environment, once per row."""
-        return [getattr(self.env.unwrapped, attr_name) for _ in self._rows(indices)]
+        return [getattr(self.env.unwrapped, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set an attribute of the batched environment; the rows share it."""
@@ -99,14 +100,11 @@ class GymVecEnv(VecEnv):
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         """Call a method of the batched environment once, and return the answer once per row."""
         answer = getattr(self.env.unwrapped, method_name)(*args, **kwargs)
-        return [answer for _ in self._rows(indices)]
+        return [answer for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
         """Return False for every row: rows of a batched environment have no wrappers of their own."""
-        return [False for _ in self._rows(indices)]
-
-    def _rows(self, indices: VecEnvIndices) -> Sequence[int] | Iterable[int]:
-        return self._get_indices(indices)
+        return [False for _ in self._get_indices(indices)]
 
 
 def _overlay(infos: dict[str, Any], final: dict[str, Any], done: np.ndarray) -> dict[str, Any]:
@@ -116,3 +114,17 @@ def _overlay(infos: dict[str, Any], final: dict[str, Any], done: np.ndarray) -> 
         if not name.startswith("_") and name in infos:
             merged[name] = np.where(done.reshape(-1, *[1] * (values.ndim - 1)), values, infos[name])
     return merged
+
+
+def adapter_of(env: Any) -> GymVecEnv:
+    """Return the adapter under SB3's wrappers."""
+    adapter = env.unwrapped
+    assert isinstance(adapter, GymVecEnv)
+    return adapter
+
+
+def env_of(env: Any) -> ZOSamplingVectorEnv:
+    """Return the project's environment under the adapter."""
+    found = adapter_of(env).env.unwrapped
+    assert isinstance(found, ZOSamplingVectorEnv)
+    return found

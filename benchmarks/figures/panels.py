@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import MethodResults, load_results
+from benchmarks.summary import mean_std
 from benchmarks.text_tables import csv_table
-from zo_gym.agents.curve_style import mean_std, running_mean
+from zo_gym.agents.plots import running_mean
 from zo_gym.registry import lookup
 
 SINGLE_IMAGES = 3

@@ -17,8 +17,9 @@ import numpy as np
 
 from benchmarks.figures.panels import ALL_IMAGES, PAPER_FIGURES, SMOOTHED, Panel, csv_of, panels_of
 from benchmarks.figures.pictures import save_figure
-from benchmarks.figures.style import PAPER, line_of, loss_limits, note_off_scale
-from zo_gym.agents.curve_style import Line, draw_band, mean_std, tidy
+from benchmarks.figures.style import PAPER, Line, draw_band, line_of, loss_limits, note_off_scale
+from benchmarks.summary import mean_std
+from zo_gym.agents.plots import tidy
 from zo_gym.files import write_text
 
 if TYPE_CHECKING:

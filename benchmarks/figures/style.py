@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zo_gym.agents.curve_style import BLACK, GREEN, PURPLE, SKY, Dashes, Line
+from zo_gym.agents.plots import BLACK, GREEN, PURPLE, SKY
 from zo_gym.envs.render import BLUE, GREY, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Dashes = str | tuple[float, tuple[float, ...]]
+"""A linestyle of matplotlib."""
 
 LINES_OF_GROUPS: dict[str, tuple[tuple[str, ...], tuple[Dashes, ...], float, float]] = {
     "policy": ((VERMILLION, PURPLE, BLUE), ("-", (0, (7, 2))), 2.2, 0.16),
@@ -40,6 +44,25 @@ STUCK = 0.1
 FLATTENING = 8.0
 """A method that ends further above the least f than this many times the distance of the better half's greatest mean
 after `TOP_AFTER` of the budget sets no limit."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Holds how one method is drawn.
+
+    Attributes:
+        colour: Colour of line and band.
+        dashes: Linestyle.
+        width: Width of the line in points.
+        shade: Opacity of the band, from 0 to 1.
+        height: Order of drawing; lines with greater heights cover the others.
+    """
+
+    colour: str
+    dashes: Dashes
+    width: float = 1.8
+    shade: float = 0.18
+    height: float = 2.0
 
 
 def line_of(method: str, group: str, index: int) -> Line:
@@ -78,6 +101,14 @@ def loss_limits(means: Sequence[np.ndarray], stds: Sequence[np.ndarray]) -> tupl
     tail = min(means[i][-1] - np.nan_to_num(stds[i][-1]) for i in shown)
     bottom = max(min(least, float(tail)), least - 0.5 * spread)
     return bottom - 0.05 * spread, top + 0.05 * spread
+
+
+def draw_band(axis: Axes, queries: np.ndarray, mean: np.ndarray, std: np.ndarray, line: Line, label: str) -> None:
+    """Draw a mean (T,) with one standard deviation (T,) to either side, where they are finite."""
+    mean, std = np.where(np.isfinite(mean), mean, np.nan), np.where(np.isfinite(std), std, np.nan)
+    low, high, height = mean - std, mean + std, line.height
+    axis.plot(queries, mean, ls=line.dashes, lw=line.width, color=line.colour, label=label, zorder=height)
+    axis.fill_between(queries, low, high, color=line.colour, alpha=line.shade, linewidth=0, zorder=height - 1)
 
 
 def note_off_scale(axis: Axes, names: Sequence[str]) -> None:

@@ -20,11 +20,12 @@ from benchmarks.solvers.base import Group, Outcome, Run, Setup, Solver, join
 from benchmarks.solvers.zeroth_order import lstm_file
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
+from zo_gym.agents.build import agent_for
 from zo_gym.agents.curves import Act
-from zo_gym.agents.offline import agent_for, learn
 from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
 from zo_gym.agents.presets import PRESETS, Preset
 from zo_gym.agents.sb3.callbacks import Trajectory
+from zo_gym.agents.training_run import learn_within
 from zo_gym.envs.vector_env import ZOSamplingVectorEnv
 from zo_gym.meta.rnn import load_optimizer
 from zo_gym.problem import Problem
@@ -95,7 +96,7 @@ def online_run(variant: Variant) -> Run:
             trace = Trajectory()
             steps = setup.task.budget // 2 + 1
             agent = agent_for(variant.algo, settings, variant.preset, rows=1, seed=seed, transitions=steps)
-            learn(agent, setup.task.budget, trace)
+            learn_within(agent, setup.task.budget, trace)
             recorder = Recorder(problem, setup.task.budget, setup.task.early)
             for queries, best, cosine in zip(trace.queries, trace.best, trace.cosine, strict=True):
                 recorder.add(queries, [best], cosine=[cosine])
@@ -201,7 +202,7 @@ def _training(name: str, variant: Variant) -> Callable[[Task, Path], None]:
         settings = variant.settings(task, problem, folder, options)
         transitions = problem.size * (task.budget // 2 + 1)
         agent = agent_for(variant.algo, settings, variant.preset, rows=problem.size, seed=0, transitions=transitions)
-        learn(agent, _training_queries(task))
+        learn_within(agent, _training_queries(task))
         save_policy(agent, variant.config(problem, settings), place)
 
     return prepare

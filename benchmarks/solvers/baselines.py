@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.recorder import Recorder
 from benchmarks.solvers.base import COARSE_DELTAS, Outcome, Run, Setup, Solver, join, options_of, starts_of
-from zo_gym.agents.query_grid import direction_generators
+from zo_gym.agents.curves import direction_generators
 from zo_gym.baselines import run_baseline
 from zo_gym.oracle import Oracle
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.recorder import Recorder
 from benchmarks.solvers.base import COARSE_DELTAS, Group, Outcome, Run, Setup, Solver, options_of, starts_of
 from benchmarks.suites.task import Task
-from zo_gym.agents.query_grid import direction_generators
+from zo_gym.agents.curves import direction_generators
 from zo_gym.base import Method
 from zo_gym.directions import cosine
 from zo_gym.meta.rnn import load_optimizer, save_optimizer

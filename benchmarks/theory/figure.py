@@ -15,7 +15,7 @@ from benchmarks.text_tables import csv_table, markdown_table
 from benchmarks.theory.measure import measure, predict
 from benchmarks.theory.panels import SHOWN, MeasuredCurve, MeasuredPanel
 from benchmarks.theory.plan import PANELS, QUANTITIES, Measurement
-from zo_gym.agents.curve_style import tidy
+from zo_gym.agents.plots import tidy
 from zo_gym.envs.render import GREY
 from zo_gym.files import write_text
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.theory.plan import Measurement
-from zo_gym.agents.curve_style import BLACK, GREEN, PURPLE, SKY
+from zo_gym.agents.plots import BLACK, GREEN, PURPLE, SKY
 from zo_gym.envs.render import BLUE, GREY, ORANGE, VERMILLION
 
 

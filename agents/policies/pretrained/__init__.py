@@ -35,20 +35,12 @@ def folder(name: str) -> Path:
 
 
 def load(name: str) -> Policy:
-    """Load the policy of this name.
-
-    Raises:
-        ValueError: Unknown name.
-    """
+    """Load the policy of this name; see `folder`."""
     return load_policy(folder(name))
 
 
 def card(name: str) -> str:
-    """Return the card of the policy of this name, its data, training, results and limits, as Markdown.
-
-    Raises:
-        ValueError: Unknown name.
-    """
+    """Return the card of the policy of this name as Markdown: data, training, results and limits; see `folder`."""
     return (folder(name) / "CARD.md").read_text(encoding="utf-8")
 
 
@@ -72,7 +64,7 @@ def method(
         variant: Which policy; see `names`.
         weights: A policy that `python train.py --policy directional` trained, or its folder, `runs/<run>/policy`.
         context: What the policy observes of each row's problem besides x, (B, k).
-        composite: The composite term of f, where the run takes it exactly.
+        composite: See `follow`.
         learning_rate: Length of the first step, in units of x.
         sharpness: p >= 1; see `zo_gym.updates.sharpened`.
 
