@@ -165,8 +165,8 @@ def solve(at: Posterior, values: Tensor) -> Tensor:
 def combine(at: Columns, window: SlopeWindow, weights: Tensor) -> Tensor:
     """Compute C w for w (B, r); (B, d)."""
     bent = weights * at.offset_weights
-    straight = weighted_sum(weights * at.axis_weights, window.axes)
-    return straight + weighted_sum(bent, window.points) - bent.sum(1, keepdim=True) * at.x
+    whole = weighted_sum(weights * at.axis_weights, window.axes) + weighted_sum(bent, window.points)
+    return whole[:, : at.x.shape[1]] - bent.sum(1, keepdim=True) * at.x
 
 
 def times_covariance(at: Posterior, window: SlopeWindow, z: Tensor) -> Tensor:

@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+_LINE_BYTES = 64
+"""The bytes of a cache line. A sum over rows of a matrix has other bits where the next row's result begins elsewhere in
+a line, so `points` and `axes` have columns of zeros up to a whole line: their width is d', the next such one from d."""
 
 
 class SlopeWindow(NamedTuple):
@@ -14,9 +19,9 @@ class SlopeWindow(NamedTuple):
     origin: Tensor
     """The start of the run, (B, d). Points are kept relative to it: inner products of short vectors round less."""
     points: Tensor
-    """z: the middle of the interval that each slope was measured over, (B, r, d)."""
+    """z: the middle of the interval that each slope was measured over, (B, r, d')."""
     axes: Tensor
-    """h: the unit vector along that interval, (B, r, d)."""
+    """h: the unit vector along that interval, (B, r, d')."""
     values: Tensor
     """y: the measured slopes, (B, r)."""
     lengths: Tensor
@@ -54,7 +59,8 @@ class SlopeWindow(NamedTuple):
 def empty_window(x: Tensor, size: int) -> SlopeWindow:
     """Return an empty ring of `size` places for rows that start at x (B, d). Memory O(size (d + size)) per row."""
     b, d = x.shape
-    flat, table, places = x.new_zeros(b, size), x.new_zeros(b, size, size), x.new_zeros(b, size, d)
+    width = d + -d % (_LINE_BYTES // x.element_size())
+    flat, table, places = x.new_zeros(b, size), x.new_zeros(b, size, size), x.new_zeros(b, size, width)
     return SlopeWindow(
         origin=x.clone(),
         points=places,
@@ -74,12 +80,13 @@ def empty_window(x: Tensor, size: int) -> SlopeWindow:
 
 
 def row_products(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Return the inner products (B, r) of the rows of a matrix (B, r, d) with a vector (B, d)."""
-    return (vector.unsqueeze(1) @ matrix.mT).squeeze(1)  # ten times as fast as matrix @ column
+    """Return the inner products (B, r) of the rows of a matrix (B, r, d') with a vector (B, d)."""
+    rows = matrix[:, :, : vector.shape[1]]
+    return (vector.unsqueeze(1) @ rows.mT).squeeze(1)  # ten times as fast as rows @ column
 
 
 def weighted_sum(weights: Tensor, matrix: Tensor) -> Tensor:
-    """Return the sum (B, d) of the rows of a matrix (B, r, d) with weights (B, r)."""
+    """Return the sum (B, d') of the rows of a matrix (B, r, d') with weights (B, r)."""
     return (weights.unsqueeze(1) @ matrix).squeeze(1)
 
 
@@ -133,14 +140,15 @@ def add_slope(
 def _write(window: SlopeWindow, place: Tensor, slope: tuple[Tensor, ...], valid: Tensor) -> SlopeWindow:
     """Write (middle, axis, value, length) at `place` (B,) of the valid rows (B,), all but the tables of pairs."""
     middle, axis, value, length = slope
+    zeros = (0, window.axes.shape[2] - axis.shape[1])
     here = valid.unsqueeze(1) & (torch.arange(window.values.shape[1], device=place.device) == place.unsqueeze(1))
 
     def replaced(old: Tensor, new: Tensor) -> Tensor:  # (B, r), (B,)
         return torch.where(here, new.unsqueeze(1), old)
 
     return window._replace(
-        points=_set_row(window.points, place, middle, valid),
-        axes=_set_row(window.axes, place, axis, valid),
+        points=_set_row(window.points, place, pad(middle, zeros), valid),
+        axes=_set_row(window.axes, place, pad(axis, zeros), valid),
         values=replaced(window.values, value),
         lengths=replaced(window.lengths, length),
         point_squares=replaced(window.point_squares, middle.square().sum(1)),
