@@ -81,7 +81,7 @@ class TrainArgs:
     progress: bool = True
     """Show a progress bar."""
     resume: Path | None = None
-    """Go on with this run folder, by --total-queries farther than it was meant to go. Every other argument but
+    """Go on with this run folder. A larger --total-queries, the new total, trains it longer. Every other argument but
     --progress comes from the folder; one that asks for something else is refused."""
 
 

@@ -131,7 +131,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 
 def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    return [f"{row[name]:.4g}±{row[name.replace('f at', 'std at')]:.1g}" for name in columns]
+    """Write f, and from two runs on its standard deviation, in each of these columns."""
+    spread = {name: f"±{row[name.replace('f at', 'std at')]:.1g}" if row["runs"] > 1 else "" for name in columns}
+    return [f"{row[name]:.4g}{spread[name]}" for name in columns]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

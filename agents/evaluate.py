@@ -18,7 +18,7 @@ import tyro
 from zo_gym.checks import check_integer
 from zo_gym.files import write_atomically, write_json, write_text
 
-from .arguments import TrainArgs, load_args, resolve_device
+from .arguments import TrainArgs, flag, load_args, resolve_device
 from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
 from .curves import Curves, grid_of, on_grid
@@ -40,13 +40,13 @@ class EvaluateArgs:
     results: Path = Path("results/paper")
     """For --figure: where `make paper` keeps its results. What is drawn goes to its subfolder figures, or to --out."""
     seeds: int = 10
-    """Number of fresh starts."""
+    """Number of fresh starts of the policy in a run folder; a shipped one attacks 50 images."""
     first_seed: int = FIRST_TEST_SEED
     """Seed of the first start; the others follow. Training draws its starts elsewhere."""
     exploration: float | None = None
     """Norm of Gaussian noise added to the unit action; None: as in training. 0: the bare policy."""
     budget: int | None = None
-    """Queries of every run; None: as in training."""
+    """Queries of every run of the policy in a run folder; None: as in training. A shipped one has 5,000."""
     from_scratch: bool = False
     """Also train anew from every start within the budget, so that no query is free (needs a run folder)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -109,8 +109,7 @@ def redraw(args: EvaluateArgs) -> list[Path]:
         FileNotFoundError, ValueError: There are no results, or a run folder was given, too.
         ImportError: This is not a checkout of the repository.
     """
-    if args.run is not None:
-        raise ValueError(f"--figure draws stored results and takes no run folder, got {args.run}. Drop one of the two.")
+    _refuse_options_of_runs(args, "--figure")
     draw = from_benchmarks("figures.catalogue", "draw", f"--figure {args.figure}")
     torch.set_num_threads(1)
     files: list[Path] = draw(args.figure, args.results, args.out or args.results / "figures")
@@ -125,11 +124,21 @@ def run_pretrained(args: EvaluateArgs) -> Path:
         ValueError: Unknown name, a run folder or --figure was given, too, or jobs failed.
         ImportError: This is not a checkout of the repository.
     """
-    if args.run is not None or args.figure is not None:
-        raise ValueError("--pretrained takes no run folder and no --figure. Drop one of the two.")
+    if args.figure is not None:
+        raise ValueError(f"--pretrained takes no --figure, got {args.figure}. Drop one of the two.")
+    _refuse_options_of_runs(args, "--pretrained")
     try_pretrained = from_benchmarks("policies", "try_pretrained", f"--pretrained {args.pretrained}")
     folder: Path = try_pretrained(args.pretrained, args.out, workers=args.workers)
     return folder
+
+
+def _refuse_options_of_runs(args: EvaluateArgs, mode: str) -> None:
+    """Raise ValueError for a run folder, or an option of one, beside `mode`."""
+    for name in ("run", "seeds", "first_seed", "exploration", "budget", "from_scratch"):
+        given = getattr(args, name)
+        if given != getattr(EvaluateArgs, name):
+            what = f"run folder, got {given}" if name == "run" else f"{flag(name)}, got {given}"
+            raise ValueError(f"{mode} takes no {what}. Drop one of the two.")
 
 
 def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
@@ -147,10 +156,9 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     if not args.run.exists():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
     torch.set_num_threads(1)
-    is_run = (args.run / "policy").is_dir()
-    if args.from_scratch and not is_run:
+    if args.from_scratch and not (args.run / "policy").is_dir():
         raise ValueError(f"--from-scratch trains with a run's arguments, and {args.run} holds only a policy.")
-    policy = load_policy(args.run / "policy" if is_run else args.run, resolve_device(args.device))
+    policy = load_policy(args.run, resolve_device(args.device))
     if args.exploration is not None:
         policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, exploration=args.exploration))
     settings = dict(policy.config.environment)

@@ -171,5 +171,5 @@ def test_a_figure_without_results_says_how_to_get_them(tmp_path: Path) -> None:
 
 
 def test_a_figure_takes_no_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--figure draws stored results and takes no run folder"):
+    with pytest.raises(ValueError, match="--figure takes no run folder"):
         redraw(EvaluateArgs(run=tmp_path, figure="5"))

@@ -519,11 +519,11 @@ def test_the_budget_and_the_exploration_can_be_changed(whole: tuple[Path, Any], 
     ("prepare", "arguments", "message"),
     [
         (lambda folder: None, [], "No run folder at"),
-        (lambda folder: folder.mkdir(), [], "config.json is missing. Train one: python train.py"),
+        (lambda folder: folder.mkdir(), [], "config.json is missing. Train one: python -m zo_gym.agents.train"),
         (
             lambda folder: (folder / "policy").mkdir(parents=True),
             [],
-            "config.json is missing. Train one: python train.py",
+            "config.json is missing. Train one: python -m zo_gym.agents.train",
         ),
     ],
     ids=["no-folder", "empty-folder", "empty-policy"],
@@ -574,6 +574,17 @@ def test_a_file_instead_of_a_folder_is_told_what_is_expected(
     said = fail(evaluate.main, "evaluate.py", [str(tmp_path / "agent.zip")], monkeypatch, capsys)
     assert f"A policy is a folder with config.json and weights.safetensors, got the file {tmp_path}/agent.zip." in said
     assert "No run folder" not in said
+
+
+@pytest.mark.parametrize("mode", [["--figure", "tables"], ["--pretrained", "digits-attack"]])
+@pytest.mark.parametrize("option", [["--seeds", "3"], ["--budget", "9"], ["--from-scratch"], ["runs/some"]])
+def test_options_of_run_folders_are_refused_where_they_change_nothing(
+    mode: list[str], option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = fail(evaluate.main, "evaluate.py", [*option, *mode], monkeypatch, capsys)
+    name = "run folder" if option == ["runs/some"] else option[0]
+    assert f"error: {mode[0]} takes no {name}, got " in said
+    assert "Drop one of the two" in said
 
 
 @pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"]])

@@ -71,7 +71,7 @@ def minimize(
         gradient_model: Replaces the method's: a key of `GRADIENT_MODELS` or a `GradientModel`.
         update: Replaces the method's: a key of `RULES` or an `UpdateRule`.
         weights: Of method "zo-lstm": a file that `zo_gym.meta.train` wrote, or what it returned. Of "zo-rl" and
-            "pretrained": the folder of a policy that `python train.py` wrote.
+            "pretrained": the folder of a run of train.py, or of a policy.
         options: Of a baseline: further keywords, e.g. {"sigma0": 1.0} for "cma-es".
         target: Stop as soon as an iterate has f <= target.
         callback: Called with a `Progress` after every step; it stops the run by returning True or raising

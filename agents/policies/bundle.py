@@ -84,7 +84,8 @@ class Policy:
         if not isinstance(self.actor, SlopeActor):
             raise TypeError(
                 f"gradient() needs a policy that models slopes, got network '{self.config.network}' of "
-                f"'{self.config.algo}'. Train one: python train.py --policy directional"
+                f"'{self.config.algo}'. Follow this one with method 'zo-rl', or train one: "
+                "python -m zo_gym.agents.train --policy directional"
             )
         batch = torch.as_tensor(observations, device=self.device)
         return self.actor.model.gradient(batch).cpu().numpy()
@@ -131,22 +132,26 @@ def save_weights(policy: Policy, folder: Path) -> None:
 
 
 def load_policy(folder: Path, device: torch.device | str = "cpu") -> Policy:
-    """Read the policy that `save_policy` wrote.
+    """Read the policy that `save_policy` wrote into this folder, or into the subfolder policy of a run.
 
     Raises:
         FileNotFoundError: No policy is there.
         NotADirectoryError: It is a file.
         ValueError: The files are damaged, or from another version.
     """
+    if (folder / "policy").is_dir():
+        folder = folder / "policy"
     config_file, weights_file = folder / "config.json", folder / "weights.safetensors"
     if folder.is_file():
         raise NotADirectoryError(
             f"A policy is a folder with config.json and weights.safetensors, got the file {folder}. Pass the folder of "
-            "a run that train.py made, or its subfolder policy; zips of Stable-Baselines3 are not read."
+            "a run that train.py made; zips of Stable-Baselines3 are not read."
         )
     for file in (config_file, weights_file):
         if not file.is_file():
-            raise FileNotFoundError(f"No policy in {folder}: {file.name} is missing. Train one: python train.py")
+            raise FileNotFoundError(
+                f"No policy in {folder}: {file.name} is missing. Train one: python -m zo_gym.agents.train"
+            )
     try:
         fields = json.loads(config_file.read_text(encoding="utf-8"))
         if fields.get("format") != FORMAT:

@@ -1,6 +1,6 @@
 """Methods of `zo_gym.minimize` that follow a trained policy.
 
-`zo_rl` steps along the policy's direction: `minimize(f, x0, method="zo-rl", weights="runs/.../policy")`. `follow` steps
+`zo_rl` steps along the policy's direction: `minimize(f, x0, method="zo-rl", weights="runs/<run>")`. `follow` steps
 along a guess of the gradient, a trained policy's or any other, which the run's own slopes correct.
 """
 
@@ -98,7 +98,7 @@ def zo_rl(
 
     Args:
         dim: d, which must be the policy's.
-        weights: A policy folder, `runs/<run>/policy`.
+        weights: The folder of a run that train.py made, or of a policy.
         learning_rate: eta instead of the one it was trained with.
         num_directions: q noisy copies of the policy's direction, whose span is measured.
         update: A key of `zo_gym.RULES` instead of the one it was trained with.
@@ -109,7 +109,10 @@ def zo_rl(
         ValueError: weights is None, or the policy has another dimension, is damaged, or observes more.
     """
     if weights is None:
-        raise ValueError("method 'zo-rl' needs weights=, the folder of a policy, got None. Train one: python train.py")
+        raise ValueError(
+            "method 'zo-rl' needs weights=, the folder of a run or policy, got None. Train one: "
+            "python -m zo_gym.agents.train"
+        )
     policy = load_policy(Path(weights))
     if policy.config.dim != dim:
         raise ValueError(f"weights must be of a policy for d = {dim}, got one for {policy.config.dim}. Train another.")

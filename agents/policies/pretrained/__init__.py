@@ -62,7 +62,7 @@ def method(
     Args:
         dim: d, which must be the policy's.
         variant: Which policy; see `names`.
-        weights: A policy that `python train.py --policy directional` trained, or its folder, `runs/<run>/policy`.
+        weights: A policy that `python train.py --policy directional` trained, or its folder, `runs/<run>`.
         context: What the policy observes of each row's problem besides x, (B, k).
         composite: See `follow`.
         learning_rate: Length of the first step, in units of x.
