@@ -21,7 +21,7 @@ class Preset:
         update: The environment's update rule, a key of `zo_gym.RULES`.
         learning_rate: The environment's eta.
         gate: The environment's gate, a key of `zo_gym.GATES`.
-        observation: What the agent sees, a key of `zo_gym.envs.views.OBSERVATIONS`.
+        observation: What the agent sees, a key of `zo_gym.envs.interface.OBSERVATIONS`.
         num_envs: Episodes advanced as one batch.
         total_queries: Queries of all of training.
         training: Settings of the environment that hold while training only.

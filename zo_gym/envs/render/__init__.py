@@ -9,12 +9,9 @@
 Values that are not finite are left out of every picture.
 """
 
-from zo_gym.envs.render.canvas import figure, rgb_array
-from zo_gym.envs.render.layout import BLUE, GREY, ORANGE, VERMILLION
-from zo_gym.envs.render.panels import MAX_POINTS
-from zo_gym.envs.render.picture import Picture
-from zo_gym.envs.render.text import BARS, ansi
-from zo_gym.envs.render.window import close, show
+from zo_gym.envs.render.canvas import close, figure, rgb_array, show
+from zo_gym.envs.render.panels import BLUE, GREY, MAX_POINTS, ORANGE, VERMILLION
+from zo_gym.envs.render.picture import BARS, Picture, ansi
 
 __all__ = [
     "BARS",
