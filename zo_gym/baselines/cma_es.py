@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_flag, check_integer, check_positive
+from zo_gym.problem import Objective
 
 
 def cma_es(
-    evaluate: Evaluate,
+    evaluate: Objective,
     x0: Tensor,
     generator: torch.Generator,
     *,

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_at_least, check_integer, check_positive
+from zo_gym.problem import Objective
 from zo_gym.rng import normal
 from zo_gym.step_checks import require_smoothing
 
 
 def l_bfgs_b(
-    evaluate: Evaluate,
+    evaluate: Objective,
     x0: Tensor,
     generator: torch.Generator,
     *,

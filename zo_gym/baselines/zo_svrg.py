@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_integer, check_positive
 from zo_gym.estimators import coordinate, forward
+from zo_gym.problem import Objective
 from zo_gym.rng import normal
 from zo_gym.step_checks import require_smoothing
 
@@ -16,7 +16,7 @@ FEW = 100
 
 
 def zo_svrg(
-    evaluate: Evaluate,
+    evaluate: Objective,
     x0: Tensor,
     generator: torch.Generator,
     *,

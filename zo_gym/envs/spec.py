@@ -14,7 +14,7 @@ from zo_gym.estimators import forward
 from zo_gym.gate import GATES
 from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problem import Problem
-from zo_gym.problems.resolve import as_problem
+from zo_gym.problems import as_problem
 from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
 from zo_gym.step import cost
