@@ -38,15 +38,6 @@ class DataFile:
     num_features: int | None = None
 
 
-def _libsvm(name: str, sha256: str, num_features: int) -> DataFile:
-    url = f"https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary/{name}"
-    return DataFile(url, sha256, "libsvm", num_features)
-
-
-def _mnist(name: str, sha256: str) -> DataFile:
-    return DataFile(f"https://storage.googleapis.com/cvdf-datasets/mnist/{name}", sha256, "mnist")
-
-
 MNIST = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
@@ -54,15 +45,15 @@ MNIST = {
 """Split -> the files with its images and its labels."""
 
 FILES: dict[str, DataFile] = {
-    name: _libsvm(name, sha256, num_features)
-    for name, sha256, num_features in (
+    name: DataFile(f"https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary/{name}", sha256, "libsvm", d)
+    for name, sha256, d in (
         ("heart_scale", "5defa0a4c4c5bdaf3f55ae3828310252e8565c13ee37ce279e0b86d82e7f4ce9", 13),
         ("german.numer_scale", "97637cc6b994bd3fa78999c771bc044bea7a0cdf91d43b6ecfd10f7e7c4ebc82", 24),
         ("a9a", "f5d5ffd8d865ff41328e7ee043e4b020816914ff6843ff15b98905ddbedce906", 123),
         ("a9a.t", "1f448a153f0320399a7e40836eb207655b0bde0f21fc941cc472193daa9f5de9", 123),
     )
 } | {
-    name: _mnist(name, sha256)
+    name: DataFile(f"https://storage.googleapis.com/cvdf-datasets/mnist/{name}", sha256, "mnist")
     for name, sha256 in (
         ("train-images-idx3-ubyte.gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
         ("train-labels-idx1-ubyte.gz", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
@@ -93,7 +84,12 @@ def locate(name: str) -> Path:
     places = _data_places(name, file.folder)
     for path in places:
         if path.is_file():
-            _check(path, pooch.file_hash(str(path), alg="sha256"), file)
+            found = pooch.file_hash(str(path), alg="sha256")
+            if found != file.sha256:
+                raise ValueError(
+                    f"Data file {path} is corrupt or another version: its sha256 must be {file.sha256}, got {found}. "
+                    f"Replace it by {file.url}, or remove it so that the download is used."
+                )
             return path
 
     cache = cache_folder(file.folder)
@@ -222,12 +218,3 @@ def _data_places(name: str, folder: str) -> tuple[Path, ...]:
             "or unset ZO_GYM_DATA to use the cache and the download."
         )
     return root / folder / name, root / name
-
-
-def _check(path: Path, sha256: str, file: DataFile) -> None:
-    """Raise ValueError unless this checksum of the file at `path` is the published one."""
-    if sha256 != file.sha256:
-        raise ValueError(
-            f"Data file {path} is corrupt or another version: its sha256 must be {file.sha256}, got {sha256}. "
-            f"Replace it by {file.url}, or remove it so that the download is used."
-        )

@@ -27,10 +27,7 @@ def breast_cancer(
 ) -> Problem:
     """Make the problem on Wisconsin breast cancer (569 x 30, standardised, bundled with scikit-learn); +1 is benign.
 
-    Args:
-        labels: "pm1" for y in {-1, +1} as printed in the paper, "01" for y in {0, 1}.
-        dtype: Type of x and f.
-        device: Where f is evaluated.
+    For the options see `classification`.
     """
     features, targets = load_breast_cancer()
     return classification("breast_cancer", features, targets, labels=labels, dtype=dtype, device=device)
@@ -41,11 +38,7 @@ def libsvm(
 ) -> Problem:
     """Make the problem on a LIBSVM set: heart_scale (d = 13), german.numer_scale (24) or a9a (123).
 
-    Args:
-        name: The file's name.
-        labels: "pm1" for y in {-1, +1} as printed in the paper, "01" for y in {0, 1}.
-        dtype: Type of x and f.
-        device: Where f is evaluated.
+    For the options see `classification`.
 
     Raises:
         ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
