@@ -18,7 +18,7 @@ from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problems import make_problem
-from zo_gym.problems.attack.augment import distorted
+from zo_gym.problems.attack.attack import distorted
 from zo_gym.rng import make_generator
 from zo_gym.run import run
 from zo_gym.samplers import gaussian

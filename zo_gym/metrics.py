@@ -6,14 +6,11 @@ from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """One line of the table."""
+    """One line of the table; `name` is that in the log, "group/metric"."""
 
     name: str
-    """The name in the log, "group/metric"."""
     unit: str
-    """The unit."""
     meaning: str
-    """The meaning, for the table."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -56,10 +53,3 @@ METRICS: tuple[Metric, ...] = (
 )
 
 NAMES = frozenset(metric.name for metric in METRICS)
-
-
-def table() -> str:
-    """Return the metrics as a Markdown table."""
-    lines = ["| metric | unit | meaning |", "|---|---|---|"]
-    lines += [f"| `{m.name}` | {m.unit} | {m.meaning} |" for m in METRICS]
-    return "\n".join(lines)

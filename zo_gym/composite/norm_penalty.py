@@ -74,9 +74,6 @@ def norm_penalty(norm: str, c: float, centres: Tensor) -> CompositeTerm:
         moved = points.clamp(0.0, 1.0) - centres[instances].unsqueeze(1)
         return c * chosen.value(moved.flatten(0, 1)).view(points.shape[:2])
 
-    def subgradient(x: Tensor, g: Tensor, instances: Tensor) -> Tensor:
-        return l1_box.steepest(x, g, c, centres[instances], chosen.least)
-
     def project_step(x: Tensor, target: Tensor, g: Tensor, instances: Tensor) -> Tensor:
         return l1_box.project_step(x, target, g, c, centres[instances]) if norm == "l1" else target.clamp(0.0, 1.0)
 
@@ -85,8 +82,8 @@ def norm_penalty(norm: str, c: float, centres: Tensor) -> CompositeTerm:
 
     return CompositeTerm(
         value,
-        subgradient,
-        project_step,
+        subgradient=lambda x, g, instances: l1_box.steepest(x, g, c, centres[instances], chosen.least),
+        project_step=project_step,
         lower_bound=0.0,
         minimise_model=minimise_model if norm == "l1" else None,
     )

@@ -1,18 +1,22 @@
-"""Attacks on the built-in victims, the paper's second experiment (section 4.2). One image is one instance."""
+"""Attacks on the built-in victims, the paper's second experiment (section 4.2). One image is one instance.
+
+Augmentation gives a policy more starts to train at: rotated, scaled and shifted copies of the images.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from zo_gym.checks import check_at_least, check_flag, check_integer
 from zo_gym.composite.norm_penalty import NORMS
 from zo_gym.problem import Generators, Problem
-from zo_gym.problems.attack.augment import distorted
 from zo_gym.problems.attack.network import CLASSES, classifier
 from zo_gym.problems.attack.objective import CHUNK, AttackSetting
 from zo_gym.problems.attack.victim import VICTIMS, Victim, load_victim
@@ -30,6 +34,9 @@ stands for the rest."""
 
 _ORDER_SEED = 0
 """Seed of that order."""
+ROTATION, SCALING, SHIFT = math.pi / 8, 0.2, 0.12
+"""The most that an augmented start is turned, in radians, resized, as a share of its size, and shifted, as a share of
+the image's side."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,9 @@ class AttackOptions:
         _, available = lookup(SPLITS, self.split, "split")
         check_at_least("c", self.c, 0.0)
         check_at_least("augmented_share", self.augmented_share, 0.0)
-        if available is not None and check_integer("size", self.size, 1) > available:
+        size, aimed = check_integer("size", self.size, 1), check_flag("targeted", self.targeted)
+        if available is not None and size > available:
             raise ValueError(f"size must be <= {available}, the size of split '{self.split}', got {self.size}.")
-        check_integer("size", self.size, 1)
-        aimed = check_flag("targeted", self.targeted)
         if self.target is None:
             return
         if not aimed:
@@ -191,6 +197,27 @@ def _augmented(plain: Problem, images: Tensor, side: int, share: float) -> Probl
         return starts.index_copy(0, away, starts[away] - at + distorted(at, side, draws[away, 1:]))
 
     return replace(plain, initial=initial)
+
+
+def distorted(images: Tensor, side: int, draws: Tensor) -> Tensor:
+    """Turn, resize and shift each image within these bounds, with bilinear interpolation; (b, side * side).
+
+    Pixels from outside the image are 0.
+
+    Args:
+        images: (b, side * side), b >= 1.
+        side: Width and height of an image in pixels.
+        draws: Numbers from 0 to 1, (b, 5), that place the turn, width, height and the two shifts within the bounds.
+    """
+    a, b, c, dx, dy = (2 * draws.double() - 1).unbind(1)
+    turn, width, height = ROTATION * a, 1 + SCALING * b, 1 + SCALING * c
+    inverse = [turn.cos() / width, turn.sin() / height, 2 * SHIFT * dx, turn.sin() / width, turn.cos() / height]
+    xx, xy, x0, yx, yy, y0 = (entry.view(-1, 1, 1).to(images) for entry in [*inverse, 2 * SHIFT * dy])
+    middles = (2 * torch.arange(side, dtype=images.dtype, device=images.device) + 1) / side - 1
+    x, y = middles.view(1, 1, side), middles.view(1, side, 1)  # of each pixel: the image spans [-1, 1] both ways
+    across, down = xx * x - xy * y + x0, yx * x + yy * y + y0
+    pictures = images.view(-1, 1, side, side)
+    return grid_sample(pictures, torch.stack([across, down], dim=-1), align_corners=False).flatten(1)
 
 
 def _correct_images(victim: Victim, images: Tensor, labels: Tensor, count: int) -> Tensor:

@@ -34,23 +34,23 @@ class Recipe:
     Attributes:
         side: Width and height of the images in pixels.
         channels: Numbers of filters of the two convolutions; None leaves these out: a perceptron with one hidden layer.
-        kernel: Width and height of the filters in pixels.
-        padding: Width of the border of zeros around the convolutions' inputs, in pixels.
         hidden: Units of the first fully connected layer.
         epochs: Passes over the training images.
-        batch_size: Images in a training step.
         learning_rate: The highest learning rate of the cycle.
+        kernel: Width and height of the filters in pixels; 0 without convolutions.
+        padding: Width of the border of zeros around the convolutions' inputs, in pixels.
+        batch_size: Images in a training step.
         seed: Seeds the initial weights and the order of the images.
     """
 
     side: int
     channels: tuple[int, int] | None
-    kernel: int
-    padding: int
     hidden: int
     epochs: int
-    batch_size: int
     learning_rate: float
+    kernel: int = 5
+    padding: int = 0
+    batch_size: int = 128
     seed: int = 0
 
     @property

@@ -158,28 +158,14 @@ def _digits_sha256() -> str:
     return _sha256(part for split in ("train", "test") for part in _digits_examples(split))
 
 
+_MNIST = _mnist_examples, _mnist_sha256
+
 VICTIMS: dict[str, Source] = {
-    "mnist": Source(
-        Recipe(
-            side=28, channels=(20, 50), kernel=5, padding=0, hidden=500, epochs=2, batch_size=128, learning_rate=4e-3
-        ),
-        _mnist_examples,
-        _mnist_sha256,
-    ),
-    "mnist_mlp": Source(
-        Recipe(side=28, channels=None, kernel=0, padding=0, hidden=256, epochs=6, batch_size=128, learning_rate=4e-3),
-        _mnist_examples,
-        _mnist_sha256,
-    ),
-    "mnist_wide": Source(
-        Recipe(
-            side=28, channels=(32, 64), kernel=5, padding=2, hidden=1024, epochs=1, batch_size=128, learning_rate=2e-3
-        ),
-        _mnist_examples,
-        _mnist_sha256,
-    ),
+    "mnist": Source(Recipe(28, (20, 50), hidden=500, epochs=2, learning_rate=4e-3), *_MNIST),
+    "mnist_mlp": Source(Recipe(28, None, hidden=256, epochs=6, learning_rate=4e-3, kernel=0), *_MNIST),
+    "mnist_wide": Source(Recipe(28, (32, 64), hidden=1024, epochs=1, learning_rate=2e-3, padding=2), *_MNIST),
     "digits": Source(
-        Recipe(side=8, channels=(16, 32), kernel=5, padding=2, hidden=64, epochs=20, batch_size=32, learning_rate=1e-2),
+        Recipe(8, (16, 32), hidden=64, epochs=20, learning_rate=1e-2, padding=2, batch_size=32),
         _digits_examples,
         _digits_sha256,
     ),
