@@ -132,10 +132,6 @@ def masked(report: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndar
     return report | {f"_{name}": mask.copy() for name in report}
 
 
-def _see_x(oracle: Oracle, state: MDPState) -> np.ndarray:
-    return _to_float32(state.run.iterate.x)
-
-
 def _see_history(oracle: Oracle, state: MDPState) -> np.ndarray:
     left = np.log1p(oracle.remaining.astype(np.float64))[:, None].astype(np.float32)  # (B, 1)
     return np.concatenate([*map(_to_float32, (state.run.iterate.x, state.estimate, state.move)), left], axis=1)
@@ -161,7 +157,7 @@ def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
 
 
 OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], np.ndarray]] = {
-    "x": _see_x,
+    "x": lambda oracle, state: _to_float32(state.run.iterate.x),
     "history": _see_history,
     "context": _see_context,
 }

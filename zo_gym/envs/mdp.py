@@ -1,9 +1,7 @@
 """The paper's MDP (section 3) over B rows: initial state, transition and end, pure but for the oracle's counts.
 
-The state is x_k and the action a perturbation u_k. The transition forms g = delta u (eq. 2), delta the slope along u,
-and moves to x_{k+1} = x_k - eta g; the reward is the decrease of f. `ZOSamplingEnv` is this with B = 1,
-`ZOSamplingVectorEnv` with B = num_envs; neither adds mathematics of its own. `zo_gym.envs.interface` turns states
-into observations, rewards and infos.
+`ZOSamplingEnv`, whose docstring describes it, is this with B = 1, and `ZOSamplingVectorEnv` with B = num_envs; neither
+adds mathematics of its own. `zo_gym.envs.interface` turns states into observations, rewards and infos.
 """
 
 from __future__ import annotations
@@ -64,11 +62,10 @@ def initial(
     per row.
     """
     problem = spec.problem
-    if instances is None:
-        several = problem.size > 1
-        instances = [
-            int(torch.randint(problem.size, (), generator=g, device=g.device)) if several else 0 for g in generators
-        ]
+    if instances is None and problem.size == 1:
+        instances = [0] * len(generators)
+    elif instances is None:
+        instances = [int(torch.randint(problem.size, (), generator=g, device=g.device)) for g in generators]
     faced = torch.tensor(instances, device=problem.device)
     oracle.restart(rows, generators, faced)
     x = problem.initial(faced, generators)  # (b, d)
@@ -76,17 +73,15 @@ def initial(
 
 
 def restored(spec: EnvSpec, rows: int, tensors: list[Tensor]) -> MDPState:
-    """Return the state of so many rows whose tensors (`zo_gym.tree.leaves`) were saved. Costs no queries.
+    """Return the state of so many rows from its tensors (`zo_gym.tree.leaves`). Costs no queries.
 
     Raises:
         ValueError: The tensors are not those of an environment with these settings.
     """
-    x = torch.zeros(rows, spec.problem.dim, dtype=spec.problem.dtype, device=spec.problem.device)
-    blank = _start(spec, x, x[:, 0])
-    for name, value, expected in (
-        ("num_envs", tensors[0].shape[0], rows),
-        ("dim", tensors[0].shape[-1], spec.problem.dim),
-    ):
+    dim = spec.problem.dim
+    x = torch.zeros(rows, dim, dtype=spec.problem.dtype, device=spec.problem.device)
+    blank, saved = _start(spec, x, x[:, 0]), tensors[0].shape
+    for name, value, expected in (("num_envs", saved[0], rows), ("dim", saved[-1], dim)):
         if value != expected:
             raise ValueError(f"The state must be of {name} = {expected}, got {value}: another environment's.")
     if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in leaves(blank)]:
@@ -108,27 +103,19 @@ def transition(
     actions: Tensor,
     rows: np.ndarray | None = None,
 ) -> tuple[MDPState, Outcome]:
-    """Step B rows.
+    """Step B rows, which are the oracle's runs with the indices `rows` (B,); None for all of them, in order.
 
-    Args:
-        spec: The resolved settings.
-        oracle: Counts the queries.
-        generators: One per row, for the random phase.
-        state: Where the rows are.
-        actions: u before normalisation, (B, d), finite, in the problem's dtype and on its device.
-        rows: Indices (B,) of the oracle's runs that these are; None for all of them, in order.
-
-    Returns:
-        The next state, and what the step revealed. Costs `policy_cost` queries where the gate is open, `random_cost`
-        where it is shut.
+    The actions, u before normalisation, (B, d), are finite, in the problem's dtype and on its device; the generators,
+    one per row, serve the random phase. Costs `policy_cost` queries where the gate is open, `random_cost` where it is
+    shut.
     """
     u = _direction_of(spec, state, actions)
     if spec.settings.gate == "open":
         return _follow(spec, oracle, state, u, rows)
-    runs = np.arange(len(u)) if rows is None else rows
     is_open = spec.gate.is_open(state.gate).cpu().numpy()
     if is_open.all():
-        return _follow(spec, oracle, state, u, runs)
+        return _follow(spec, oracle, state, u, rows)
+    runs = np.arange(len(u)) if rows is None else rows
     if not is_open.any():
         return _explore(spec, oracle, generators, state, u, runs)
     opened, shut = np.flatnonzero(is_open), np.flatnonzero(~is_open)

@@ -156,7 +156,7 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
 
     Raises:
         ValueError: The victim is unknown, or the split holds fewer images.
-        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
+        ValueError, NotADirectoryError, FileNotFoundError: As `load_victim`.
 
     Reference: Anonymous (2022), eq. (9).
     """

@@ -125,28 +125,21 @@ def exact_convolutions() -> Iterator[None]:
 
 
 def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
-    """Train the network.
-
-    Args:
-        recipe: The architecture and its training.
-        images: (n, d), float32 in [0, 1].
-        labels: (n,), int64.
-
-    Returns:
-        The trained weights.
-    """
-    generator = make_generator(recipe.seed)
+    """Train the network on images (n, d), float32 in [0, 1], with labels (n,), int64; return its weights."""
+    n, generator = len(images), make_generator(recipe.seed)
     weights = {key: value.requires_grad_() for key, value in _initial_weights(recipe, generator).items()}
     optimizer = torch.optim.Adam(weights.values(), lr=recipe.learning_rate)
-    steps = recipe.epochs * (len(images) // recipe.batch_size)
+    steps = recipe.epochs * (n // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     with torch.enable_grad():
-        for batch in _batches(len(images), recipe, generator):
-            logits = _logits(recipe, weights, lambda x, layer: x @ weights[layer].T, images[batch])
-            optimizer.zero_grad()
-            torch.autograd.backward(F.cross_entropy(logits, labels[batch]))
-            optimizer.step()
-            schedule.step()
+        for _ in range(recipe.epochs):  # each in a new order, its remainder left out
+            order = torch.randperm(n, generator=generator)[: n - n % recipe.batch_size]
+            for batch in torch.split(order, recipe.batch_size):
+                logits = _logits(recipe, weights, lambda x, layer: x @ weights[layer].T, images[batch])
+                optimizer.zero_grad()
+                torch.autograd.backward(F.cross_entropy(logits, labels[batch]))
+                optimizer.step()
+                schedule.step()
     return {key: value.detach().contiguous() for key, value in weights.items()}
 
 
@@ -174,10 +167,3 @@ def _initial_weights(recipe: Recipe, generator: torch.Generator) -> Weights:
 def _channels_last(weight: Tensor) -> Tensor:
     """Lay filters out so that convolutions are quicker; return other weights as they are."""
     return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
-
-
-def _batches(n: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield indices (batch_size,), every epoch in a new order with its remainder left out."""
-    for _ in range(recipe.epochs):
-        order = torch.randperm(n, generator=generator)
-        yield from torch.split(order[: n - n % recipe.batch_size], recipe.batch_size)
