@@ -208,7 +208,7 @@ def test_every_layer_names_a_unit_that_exists() -> None:
         (
             "zo_gym/problem.py",
             "from zo_gym.composite import norm_penalty",
-            "zo_gym.composite.norm_penalty, which is not below it",
+            "norm_penalty, which is not below it",
         ),
         ("zo_gym/envs/env.py", "from zo_gym import ENV_ID", "zo_gym, which is not below it"),
         (

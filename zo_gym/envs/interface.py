@@ -96,8 +96,13 @@ def episode_generator(np_random: np.random.Generator, spec: EnvSpec) -> torch.Ge
 
 
 def observation(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:
-    """Return what the agent sees, float32 (B, observation_dim), new memory."""
-    return OBSERVATIONS[spec.settings.observation](oracle, state)
+    """Return what the agent sees, float32 (B, observation_dim), new memory.
+
+    What float32 cannot hold becomes its largest value, the observation space's bound.
+    """
+    most = torch.finfo(torch.float32).max
+    parts = OBSERVATIONS[spec.settings.observation](oracle, state)
+    return np.concatenate([part.clamp(-most, most).to(torch.float32).cpu().numpy() for part in parts], axis=1)
 
 
 def reward(spec: EnvSpec, before: MDPState, after: MDPState) -> np.ndarray:
@@ -132,21 +137,13 @@ def masked(report: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndar
     return report | {f"_{name}": mask.copy() for name in report}
 
 
-def _see_history(oracle: Oracle, state: MDPState) -> np.ndarray:
-    left = np.log1p(oracle.remaining.astype(np.float64))[:, None].astype(np.float32)  # (B, 1)
-    return np.concatenate([*map(_to_float32, (state.run.iterate.x, state.estimate, state.move)), left], axis=1)
+def _log_left(oracle: Oracle) -> Tensor:
+    return torch.from_numpy(np.log1p(oracle.remaining.astype(np.float64)))[:, None]
 
 
-def _see_context(oracle: Oracle, state: MDPState) -> np.ndarray:
-    context = oracle.problem.context
-    assert context is not None  # resolve() saw to it
-    return np.concatenate([_to_float32(state.run.iterate.x), _to_float32(context[oracle.instances])], axis=1)
-
-
-def _to_float32(values: Tensor) -> np.ndarray:
-    """Convert into new memory; what float32 cannot hold becomes its largest value, the observation space's bound."""
-    most = torch.finfo(torch.float32).max
-    return values.clamp(-most, most).to(torch.float32).cpu().numpy()
+def _context(oracle: Oracle) -> Tensor:
+    assert oracle.problem.context is not None  # resolve() saw to it
+    return oracle.problem.context[oracle.instances]
 
 
 def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
@@ -156,12 +153,12 @@ def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
     return np.log(fx) - np.log(f_new)
 
 
-OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], np.ndarray]] = {
-    "x": lambda oracle, state: _to_float32(state.run.iterate.x),
-    "history": _see_history,
-    "context": _see_context,
+OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], list[Tensor]]] = {
+    "x": lambda oracle, state: [state.run.iterate.x],
+    "history": lambda oracle, state: [state.run.iterate.x, state.estimate, state.move, _log_left(oracle)],
+    "context": lambda oracle, state: [state.run.iterate.x, _context(oracle)],
 }
-"""Concatenates x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context."""
+"""Lists x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context."""
 
 REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "decrease": lambda fx, f_new: fx - f_new,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zo_gym.envs.render.panels import (
-    BOTTOM,
     CURVE_WIDTH,
     DPI,
     HEIGHT,
@@ -127,10 +126,10 @@ def _draw(canvas: Figure, picture: Picture) -> None:
     room = total // 12  # characters
     title = picture.title if len(picture.title) <= room else picture.title[: room - 1] + "…"
     canvas.text(14 / total, 1 - 12 / HEIGHT, title, fontsize=12, fontweight="bold", va="top", parse_math=False)
-    draw_curve(add_axes(canvas, total, LEFT, BOTTOM, CURVE_WIDTH - LEFT - 20, PLOT_HEIGHT), picture)
+    draw_curve(add_axes(canvas, total, LEFT, CURVE_WIDTH - LEFT - 20), picture)
     left = CURVE_WIDTH
     if picture.path is not None:
-        draw_path(add_axes(canvas, total, left + LEFT, BOTTOM, PLOT_HEIGHT, PLOT_HEIGHT), picture, picture.path)
+        draw_path(add_axes(canvas, total, left + LEFT, PLOT_HEIGHT), picture, picture.path)
         left += PATH_WIDTH
     if picture.original is not None and picture.current is not None:
         draw_images(canvas, total, left, picture.original, picture.current)

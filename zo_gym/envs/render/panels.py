@@ -38,9 +38,9 @@ def width_of(picture: Picture) -> int:
     return CURVE_WIDTH + PATH_WIDTH * has_path + IMAGES_WIDTH * has_images
 
 
-def add_axes(canvas: Figure, total: int, left: float, bottom: float, width: float, height: float) -> Axes:
+def add_axes(canvas: Figure, total: int, left: float, width: float) -> Axes:
     """Add axes at a place in pixels to a figure `total` pixels wide."""
-    axes = canvas.add_axes((left / total, bottom / HEIGHT, width / total, height / HEIGHT))
+    axes = canvas.add_axes((left / total, BOTTOM / HEIGHT, width / total, PLOT_HEIGHT / HEIGHT))
     axes.tick_params(labelsize=9, colors=GREY)
     for side, spine in axes.spines.items():
         spine.set_color(GREY)
@@ -155,7 +155,7 @@ def draw_images(canvas: Figure, total: int, left: float, original: np.ndarray, c
 
     height, width = original.shape
     gap = 0.08 * width
-    axes = add_axes(canvas, total, left + 16, BOTTOM, IMAGES_WIDTH - 32, PLOT_HEIGHT)
+    axes = add_axes(canvas, total, left + 16, IMAGES_WIDTH - 32)
     panels = (
         ("original", original, "gray", black, white),
         ("difference", difference, "RdBu_r", -limit, limit),

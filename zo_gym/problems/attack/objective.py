@@ -30,15 +30,9 @@ CHUNK = 1000
 
 
 def attack_loss(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Compute the first term of eq. (9), 0 where the attack succeeds.
+    """Compute the first term of eq. (9), (n,), 0 where the attack succeeds.
 
-    Args:
-        logits: z, (n, 10).
-        labels: t0, (n,).
-        targets: t, (n,), for a targeted attack.
-
-    Returns:
-        max(z_t0 - max_{j != t0} z_j, 0), or targeted max(max_{j != t} z_j - z_t, 0); (n,).
+    The logits are z, (n, 10), the labels t0, (n,), and the targets of a targeted attack t, (n,).
     """
     own = (labels if targets is None else targets)[:, None]
     lead = logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -math.inf).amax(dim=1)
@@ -75,21 +69,17 @@ class AttackSetting:
             distances.append(NORMS[self.norm].value(adversarial - self.images[which]))
         return torch.cat(losses), torch.cat(distances)
 
-    def values(self, x: Tensor, instances: Tensor) -> Tensor:
-        """Compute f (n,) at x (n, d) for instances (n,)  (eq. 9)."""
-        loss, distance = self.terms(x, instances)
-        return loss + self.c * distance
-
     def fun(self, points: Tensor, instances: Tensor) -> Tensor:
-        """Compute f (b, m) at points (b, m, d) for instances (b,)."""
+        """Compute f (b, m) at points (b, m, d) for instances (b,)  (eq. 9)."""
         b, m, d = points.shape
-        return self.values(points.reshape(b * m, d), instances.repeat_interleave(m)).view(b, m)
+        loss, distance = self.terms(points.reshape(b * m, d), instances.repeat_interleave(m))
+        return (loss + self.c * distance).view(b, m)
 
     def gradient(self, x: Tensor, instances: Tensor) -> Tensor:
         """Compute grad f (b, d) at x (b, d) for instances (b,)."""
         with torch.enable_grad(), exact_convolutions():
             leaf = x.detach().clone().requires_grad_()
-            (slope,) = torch.autograd.grad(self.values(leaf, instances).sum(), leaf)
+            (slope,) = torch.autograd.grad(self.fun(leaf.unsqueeze(1), instances).sum(), leaf)
         return slope
 
     def measure(self, x: Tensor, instances: Tensor) -> dict[str, Tensor]:
