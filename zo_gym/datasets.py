@@ -181,12 +181,9 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """Read the array in a gzipped IDX file of bytes.
+    """Read the array in a gzipped IDX file of bytes; raise ValueError where it is not such a file.
 
     The file holds 0, 0, 8 (for unsigned bytes), the rank, the sizes (big-endian int32) and the bytes.
-
-    Raises:
-        ValueError: It is not such a file.
     """
     try:
         content = gzip.decompress(path.read_bytes())

@@ -54,11 +54,7 @@ class Settings:
     diagnostics: bool = False
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the problem; the oracle and the parts check the rest.
-
-        Raises:
-            TypeError, ValueError: A value is not as described.
-        """
+        """Raise TypeError or ValueError where a value is not as described; the oracle and the parts check the rest."""
         for name, known in (("observation", Observation), ("reward", Reward), ("direction", Direction)):
             lookup(dict.fromkeys(get_args(known)), getattr(self, name), name)
         for name in ("batched", "reevaluate", "diagnostics"):
@@ -145,11 +141,7 @@ def _require_facts(settings: Settings, problem: Problem) -> None:
 
 
 def _trained(name: str, table: Mapping[str, Callable[..., Any]], part: str) -> Callable[..., Any]:
-    """Look up the factory of a part that works without training.
-
-    Raises:
-        TypeError, ValueError: The name is unknown, or the part is of no use without trained weights.
-    """
+    """Look up the factory of a part; raise ValueError also for one that is of no use without trained weights."""
     if is_learned(table, part):
         factory = table[part].__name__
         raise ValueError(

@@ -62,14 +62,7 @@ def rgb_array(picture: Picture) -> np.ndarray:
 def show(picture: Picture, window: Figure | None = None) -> Figure:
     """Open a window with the picture, or bring the given one up to date, without blocking.
 
-    A window that the user has closed stays closed.
-
-    Args:
-        picture: What to show.
-        window: What an earlier call returned; None opens a window.
-
-    Returns:
-        The window, to be passed to the next call and at last to `close`.
+    Return the window, for the next call and at last for `close`. A window that the user has closed stays closed.
 
     Raises:
         ImportError: matplotlib is not installed.

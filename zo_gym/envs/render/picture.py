@@ -43,11 +43,7 @@ class Picture:
     minimum: float | None = None
 
     def __post_init__(self) -> None:
-        """Reject arrays that do not describe one run.
-
-        Raises:
-            ValueError: The shapes disagree, or there is no entry.
-        """
+        """Raise ValueError where the arrays do not describe one run: the shapes disagree, or there is no entry."""
         n = np.size(self.queries)
         if n == 0:
             raise ValueError("queries must have at least one entry (the start of the run), got none.")

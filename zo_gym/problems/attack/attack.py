@@ -68,11 +68,7 @@ class AttackOptions:
     device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            TypeError, ValueError: One is not as described.
-        """
+        """Raise TypeError or ValueError where an option is not as described."""
         lookup(NORMS, self.norm, "norm")
         _, available = lookup(SPLITS, self.split, "split")
         check_at_least("c", self.c, 0.0)

@@ -105,11 +105,7 @@ def _write(path: Path, victim: Victim) -> None:
 
 
 def _read(path: Path, name: str, recipe: Recipe) -> Victim:
-    """Read the victim that `_write` wrote.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Read the victim that `_write` wrote; raise ValueError where the file is damaged."""
     from safetensors import SafetensorError, safe_open
 
     names = [name for layer in recipe.shapes for name in (layer, f"{layer}.bias")]
