@@ -76,8 +76,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.oracle = make_oracle(self.config, self.num_envs)
-        self._streams: list[np.random.Generator | None] = [None] * self.num_envs
-        self._seeds: list[int] = [-1] * self.num_envs
+        self._streams = [seeding.np_random() for _ in range(self.num_envs)]  # each row's generator, and its seed
         self._generators: list[torch.Generator] = [torch.Generator()] * self.num_envs
         self._state: MDPState | None = None
         self._last: Iterate | None = None
@@ -87,13 +86,12 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Return one generator a row, as `gymnasium.vector.SyncVectorEnv` does."""
-        return tuple(self._stream(row) for row in range(self.num_envs))
+        return tuple(stream for stream, _ in self._streams)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """Return the seed of each row's generator."""
-        self.np_random  # noqa: B018 - seeds the rows that have no stream yet
-        return tuple(self._seeds)
+        return tuple(seed for _, seed in self._streams)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -108,7 +106,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         instances = interface.instances_of(self.config, options, self.num_envs)
         for row, value in enumerate(interface.row_seeds(seed, self.num_envs)):
             if value is not None:
-                self._streams[row], self._seeds[row] = seeding.np_random(value)
+                self._streams[row] = seeding.np_random(value)
         state = self._begin(np.arange(self.num_envs), instances)
         self._last = state.run.iterate
         self._waiting[:] = False
@@ -202,7 +200,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             "oracle": self.oracle.state_dict(),
             "tensors": leaves(self._state),
             "generators": [generator.get_state() for generator in self._generators],
-            "streams": [self._stream(row).bit_generator.state for row in range(self.num_envs)],
+            "streams": [stream.bit_generator.state for stream in self.np_random],
             "seeds": list(self.np_random_seed),
             "steps": self._steps.tolist(),
             "waiting": self._waiting.tolist(),
@@ -217,11 +215,10 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         restored = mdp.restored(self.config, self.num_envs, state["tensors"])
         self.oracle.load_state_dict(state["oracle"])
         self._state, self._last = restored, restored.run.iterate
-        self._seeds = list(state["seeds"])
         self._steps, self._waiting = np.array(state["steps"]), np.array(state["waiting"])
-        for row in range(self.num_envs):
-            self._streams[row], _ = seeding.np_random(self._seeds[row])
-            self._stream(row).bit_generator.state = state["streams"][row]
+        for row, seed in enumerate(state["seeds"]):
+            self._streams[row] = seeding.np_random(seed)
+            self._streams[row][0].bit_generator.state = state["streams"][row]
             self._generators[row] = torch.Generator(device=self.config.problem.device)
             self._generators[row].set_state(state["generators"][row].cpu())
         self.oracle.generators = list(self._generators)
@@ -230,16 +227,9 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         """Begin fresh episodes in these rows; return the state of all rows."""
         old, self._state = self._state, None  # until the new episodes have begun
         for row in rows:
-            self._generators[row] = interface.episode_generator(self._stream(row), self.config)
+            self._generators[row] = interface.episode_generator(self._streams[row][0], self.config)
         generators = [self._generators[row] for row in rows]
         fresh = mdp.initial(self.config, self.oracle, generators, rows, instances)
         self._state = fresh if len(rows) == self.num_envs else put(old, rows, fresh)
         self._steps[rows] = 0
         return self._state
-
-    def _stream(self, row: int) -> np.random.Generator:
-        stream = self._streams[row]
-        if stream is None:
-            stream, self._seeds[row] = seeding.np_random()
-            self._streams[row] = stream
-        return stream

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -116,11 +117,7 @@ def _pointwise(
 
     def evaluate(points: Tensor) -> Tensor:
         arguments = list(points.clone() if tensors else points.cpu().numpy().copy())
-        calls: list[Callable[[], Any]]
-        if executor is None:
-            calls = [lambda x=x: fun(x) for x in arguments]  # type: ignore[misc]
-        else:
-            calls = [executor.submit(fun, x).result for x in arguments]
+        calls = [partial(fun, x) if executor is None else executor.submit(fun, x).result for x in arguments]
         return torch.tensor([attempt(call) for call in calls], dtype=points.dtype, device=points.device)
 
     def attempt(call: Callable[[], Any]) -> float:

@@ -1,22 +1,17 @@
-"""Attacks on the built-in victims, the paper's second experiment (section 4.2). One image is one instance.
-
-Augmentation gives a policy more starts to train at: rotated, scaled and shifted copies of the images.
-"""
+"""Attacks on the built-in victims, the paper's second experiment (section 4.2). One image is one instance."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from zo_gym.checks import check_at_least, check_flag, check_integer
 from zo_gym.composite.norm_penalty import NORMS
-from zo_gym.problem import Generators, Problem
+from zo_gym.problem import Problem
 from zo_gym.problems.attack.network import CLASSES, classifier
 from zo_gym.problems.attack.objective import CHUNK, AttackSetting
 from zo_gym.problems.attack.victim import VICTIMS, Victim, load_victim
@@ -34,9 +29,6 @@ stands for the rest."""
 
 _ORDER_SEED = 0
 """Seed of that order."""
-ROTATION, SCALING, SHIFT = math.pi / 8, 0.2, 0.12
-"""The most that an augmented start is turned, in radians, resized, as a share of its size, and shifted, as a share of
-the image's side."""
 
 
 @dataclass(frozen=True)
@@ -167,53 +159,16 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
         )
     images, labels = pixels[chosen].to(options.device, options.dtype), classes[chosen].to(options.device)
     logits = classifier(trained.recipe, trained.weights, dtype=options.dtype, device=options.device)
-    setting = AttackSetting(logits, images, labels, options.targets(labels), float(options.c), options.norm)
-    problem = setting.problem(f"{victim}_attack", (source.recipe.side,) * 2)
-    if options.augmented_share > 0:
-        problem = _augmented(problem, images, source.recipe.side, options.augmented_share)
+    setting = AttackSetting(
+        logits, images, labels, options.targets(labels), float(options.c), options.norm, options.augmented_share
+    )
 
     def predict(x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             confidence, label = torch.softmax(logits(x.clamp(0.0, 1.0)), dim=1).max(dim=1)
         return label, confidence
 
-    return Attack(problem, images, labels, setting.targets, predict, trained)
-
-
-def _augmented(plain: Problem, images: Tensor, side: int, share: float) -> Problem:
-    """Return the problem with this share of its starts at distorted copies of the images."""
-
-    def initial(instances: Tensor, generators: Generators) -> Tensor:
-        starts = plain.initial(instances, generators)
-        draws = torch.stack([torch.rand(6, generator=g, device=g.device) for g in generators])
-        away = (draws[:, 0] < share).nonzero().squeeze(1)
-        if not len(away):
-            return starts
-        at = images[instances[away]]
-        return starts.index_copy(0, away, starts[away] - at + distorted(at, side, draws[away, 1:]))
-
-    return replace(plain, initial=initial)
-
-
-def distorted(images: Tensor, side: int, draws: Tensor) -> Tensor:
-    """Turn, resize and shift each image within these bounds, with bilinear interpolation; (b, side * side).
-
-    Pixels from outside the image are 0.
-
-    Args:
-        images: (b, side * side), b >= 1.
-        side: Width and height of an image in pixels.
-        draws: Numbers from 0 to 1, (b, 5), that place the turn, width, height and the two shifts within the bounds.
-    """
-    a, b, c, dx, dy = (2 * draws.double() - 1).unbind(1)
-    turn, width, height = ROTATION * a, 1 + SCALING * b, 1 + SCALING * c
-    inverse = [turn.cos() / width, turn.sin() / height, 2 * SHIFT * dx, turn.sin() / width, turn.cos() / height]
-    xx, xy, x0, yx, yy, y0 = (entry.view(-1, 1, 1).to(images) for entry in [*inverse, 2 * SHIFT * dy])
-    middles = (2 * torch.arange(side, dtype=images.dtype, device=images.device) + 1) / side - 1
-    x, y = middles.view(1, 1, side), middles.view(1, side, 1)  # of each pixel: the image spans [-1, 1] both ways
-    across, down = xx * x - xy * y + x0, yx * x + yy * y + y0
-    pictures = images.view(-1, 1, side, side)
-    return grid_sample(pictures, torch.stack([across, down], dim=-1), align_corners=False).flatten(1)
+    return Attack(setting.problem(f"{victim}_attack"), images, labels, setting.targets, predict, trained)
 
 
 def _correct_images(victim: Victim, images: Tensor, labels: Tensor, count: int) -> Tensor:
