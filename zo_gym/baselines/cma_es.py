@@ -36,10 +36,6 @@ def cma_es(
         popsize: The points of a generation, >= 2; None for pycma's 4 + 3 log d.
         diagonal: Adapt variances alone, which takes d times fewer queries: for budgets far below d^2.
 
-    Raises:
-        ImportError: pycma is not installed.
-        TypeError, ValueError: An option is out of its range.
-
     References: Hansen (2016), "The CMA evolution strategy: a tutorial", arXiv:1604.00772; Ros and Hansen (2008), "A
     simple modification in CMA-ES achieving linear time and space complexity", PPSN (`diagonal`).
     """

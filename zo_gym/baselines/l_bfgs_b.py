@@ -42,9 +42,6 @@ def l_bfgs_b(
         restart_std: The standard deviation, in units of x, of the normal noise that is added to x0 for each further
             descent (multi-start, for f with several local minima), until the budget is spent; None: one descent.
 
-    Raises:
-        TypeError, ValueError: An option is out of its range.
-
     Reference: Byrd et al. (1995), "A limited memory algorithm for bound constrained optimization", SIAM J. Sci. Comput.
     16.
     """

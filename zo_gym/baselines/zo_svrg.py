@@ -47,9 +47,6 @@ def zo_svrg(
         snapshot_directions: The random directions of g~; None for all d axes if d <= 100 (g~ is then exact but for mu),
             else 100 random directions.
 
-    Raises:
-        TypeError, ValueError: An option is out of its range.
-
     Reference: Liu et al. (2018), "Zeroth-order stochastic variance reduction for nonconvex optimization", NeurIPS,
     arXiv:1805.10367, Algorithm 2.
     """

@@ -16,18 +16,19 @@ from zo_gym.batch_invariant import norm as euclidean_norm
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.problem import Objective
 
+Least = Callable[[Tensor, Tensor, Any], Tensor]
+"""Finds, from p (n, d), g (n, d) and c, the element of least norm of g + c * subdifferential of |p|, (n, d)."""
+
 
 class Norm(NamedTuple):
     """A norm of p over the last dimension, and its subdifferential."""
 
     value: Objective
     """Computes |p|, p (n, d) -> (n,); at a kink autograd takes the subgradient sign(0) = 0."""
-    least: Callable[[Tensor, Tensor, float], Tensor]
-    """Finds, from p (n, d), g (n, d) and c, the element of least norm of g + c * subdifferential of |p|, (n, d)."""
+    least: Least
 
 
 def _least_l1(p: Tensor, g: Tensor, c: float | Tensor) -> Tensor:
-    """Return the element of least norm of g + c * subdifferential of |p|_1, (b, d), for p = x - x0 (b, d), g (b, d)."""
     return torch.where(p == 0, g - g.clamp(-c, c), g + c * p.sign())  # type: ignore[arg-type]  # both work
 
 
@@ -66,13 +67,7 @@ NORMS: dict[str, Norm] = {
 }
 
 
-def steepest(
-    x: Tensor,
-    g: Tensor,
-    c: float | Tensor,
-    centre: Tensor,
-    least: Callable[[Tensor, Tensor, Any], Tensor] = _least_l1,
-) -> Tensor:
+def steepest(x: Tensor, g: Tensor, c: float | Tensor, centre: Tensor, least: Least = _least_l1) -> Tensor:
     """Return the steepest feasible slope, (b, d), of a function with the gradient g (b, d) plus c |x - x0|.
 
     The norm is the one that `least` serves: |.|_1 unless told otherwise.

@@ -104,7 +104,12 @@ def resolve(**options: Any) -> EnvSpec:
     problem = as_problem(
         s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
     )
-    _require_facts(s, problem)
+    if s.observation == "context" and problem.context is None:
+        raise ValueError(
+            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
+        )
+    if s.diagnostics and problem.gradient is None:
+        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
     require_smoothing(s.smoothing, problem.dtype)
     rule = s.update if isinstance(s.update, UpdateRule) else _trained("update", RULES, s.update)(s.learning_rate)
     sampler = s.sampler if isinstance(s.sampler, Sampler) else _trained("sampler", SAMPLERS, s.sampler)()
@@ -128,16 +133,6 @@ def resolve(**options: Any) -> EnvSpec:
     )
     require_budget(s.budget, spec.policy_cost if s.gate == "open" else spec.random_cost, s.on_failure)
     return spec
-
-
-def _require_facts(settings: Settings, problem: Problem) -> None:
-    """Raise ValueError where the settings need a fact that the problem does not declare."""
-    if settings.observation == "context" and problem.context is None:
-        raise ValueError(
-            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
-        )
-    if settings.diagnostics and problem.gradient is None:
-        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
 
 
 def _trained(name: str, table: Mapping[str, Callable[..., Any]], part: str) -> Callable[..., Any]:

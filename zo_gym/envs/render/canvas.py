@@ -44,7 +44,7 @@ def figure(picture: Picture) -> Figure:
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(width_of(picture) / DPI, HEIGHT / DPI), dpi=DPI)
-    FigureCanvasAgg(drawn)  # type: ignore[no-untyped-call]  # now drawn.canvas, which holds pixels
+    FigureCanvasAgg(drawn)  # now drawn.canvas, which holds pixels
     _draw(drawn, picture)
     return drawn
 
@@ -52,7 +52,8 @@ def figure(picture: Picture) -> Figure:
 def rgb_array(picture: Picture) -> np.ndarray:
     """Draw the picture as pixels, uint8 (400, W, 3); errors as `figure`.
 
-    W is 600 for the loss curve, plus 400 with a path, plus 600 with images, however far the run has come.
+    W is 600 for the loss curve, plus 400 with a path, plus 600 with images, however far the run has come, as video
+    writers need it.
     """
     canvas: Any = figure(picture).canvas  # matplotlib gives its methods no types
     canvas.draw()

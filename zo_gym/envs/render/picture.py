@@ -52,10 +52,12 @@ class Picture:
                 raise ValueError(f"{name} must have shape ({n},) like queries, got {np.shape(getattr(self, name))}.")
         if self.path is not None and np.shape(self.path) != (n, 2):
             raise ValueError(f"path must have shape ({n}, 2), a point per entry, got {np.shape(self.path)}.")
-        if (self.original is None) != (self.current is None):
+        if self.original is None and self.current is None:
+            return
+        if self.original is None or self.current is None:
             raise ValueError("original and current must be given together: the picture shows their difference.")
         old, new = np.shape(self.original), np.shape(self.current)
-        if self.original is not None and (len(old) != 2 or old != new):
+        if len(old) != 2 or old != new:
             raise ValueError(f"original and current must be images of one shape (H, W), got {old} and {new}.")
 
 
