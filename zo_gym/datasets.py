@@ -70,9 +70,6 @@ def locate(name: str) -> Path:
     (`$ZO_GYM_CACHE`, or the user's cache), then the official URL, from where the file is downloaded into the cache,
     atomically.
 
-    Args:
-        name: A key of `FILES`.
-
     Raises:
         ValueError: The name is unknown, or the file's checksum is wrong.
         NotADirectoryError: `$ZO_GYM_DATA` is set and is not a folder.
@@ -116,23 +113,21 @@ def cache_folder(name: str) -> Path:
 
 
 def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
-    """Load a LIBSVM binary classification set (Chang and Lin, 2011, "LIBSVM", ACM TIST 2).
-
-    Args:
-        name: "heart_scale", "german.numer_scale", "a9a" or "a9a.t".
+    """Load a LIBSVM binary classification set: "heart_scale", "german.numer_scale", "a9a" or "a9a.t".
 
     Returns:
         Features (n, d), float64 CSR, and labels (n,), float64 in {-1, +1}.
 
     Raises:
         ValueError, NotADirectoryError, FileNotFoundError: The file cannot be had; see `locate`.
+
+    Reference: Chang and Lin (2011), "LIBSVM", ACM TIST 2.
     """
     from sklearn.datasets import load_svmlight_file
 
     file = lookup({key: value for key, value in FILES.items() if value.folder == "libsvm"}, name, "LIBSVM dataset")
-    features, labels = load_svmlight_file(
-        str(locate(name)), n_features=file.num_features, dtype=np.float64, zero_based=False
-    )
+    path, d = str(locate(name)), file.num_features
+    features, labels = load_svmlight_file(path, n_features=d, dtype=np.float64, zero_based=False)
     return features, labels
 
 
@@ -151,10 +146,7 @@ def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Load the MNIST handwritten digits.
-
-    Args:
-        split: "train" (n = 60,000) or "test" (n = 10,000).
+    """Load the MNIST handwritten digits, split "train" (n = 60,000) or "test" (n = 10,000).
 
     Returns:
         Images (n, 28, 28), uint8 with 255 for ink, and labels (n,), int64 from 0 to 9.

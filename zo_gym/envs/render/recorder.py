@@ -15,10 +15,9 @@ from zo_gym.problem import Problem
 
 
 class EpisodeRecorder:
-    """Records an episode and draws it. For contours it evaluates f outside the oracle, which is not counted.
+    """Records an episode, which f <= `target` ends, if there is one, and draws it.
 
-    Args:
-        target: f that ends the episode, or None.
+    For contours it evaluates f outside the oracle, which is not counted.
     """
 
     def __init__(self, target: float | None) -> None:

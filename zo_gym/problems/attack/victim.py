@@ -59,13 +59,10 @@ class Victim(NamedTuple):
 
 
 def load_victim(name: str) -> Victim:
-    """Load the victim from the cache, or train it and put it there, which takes a minute for "mnist".
+    """Load a victim, a key of `VICTIMS`, from the cache, or train it and put it there, a minute's work for "mnist".
 
     The cache is the subfolder "victims" of `$ZO_GYM_CACHE`, or of the user's cache; the file's name changes with the
     recipe and the data. A damaged file is replaced.
-
-    Args:
-        name: A key of `VICTIMS`.
 
     Raises:
         ValueError, NotADirectoryError, FileNotFoundError: The name is unknown, or the data cannot be had; see
