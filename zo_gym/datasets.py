@@ -78,7 +78,14 @@ def locate(name: str) -> Path:
     import pooch
 
     file = lookup(FILES, name, "data file")
-    places = _data_places(name, file.folder)
+    own = os.environ.get("ZO_GYM_DATA")
+    root = Path(own or "").expanduser()
+    if own and not root.is_dir():
+        raise NotADirectoryError(
+            f"ZO_GYM_DATA must name a folder that holds the data files, got {own!r}, which is not one. Create it, or "
+            "unset ZO_GYM_DATA to use the cache and the download."
+        )
+    places = (root / file.folder / name, root / name) if own else ()
     for path in places:
         if path.is_file():
             found = pooch.file_hash(str(path), alg="sha256")
@@ -193,17 +200,3 @@ def _read_idx(path: Path) -> np.ndarray:
             f"{path} must hold {expected} bytes after a header of {start}, got {len(content)} in all. Replace it."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # writable
-
-
-def _data_places(name: str, folder: str) -> tuple[Path, ...]:
-    """Return the two paths under `$ZO_GYM_DATA`, or none if it is unset."""
-    value = os.environ.get("ZO_GYM_DATA")
-    if not value:
-        return ()
-    root = Path(value).expanduser()
-    if not root.is_dir():
-        raise NotADirectoryError(
-            f"ZO_GYM_DATA must name a folder that holds the data files, got {value!r}, which is not one. Create it, "
-            "or unset ZO_GYM_DATA to use the cache and the download."
-        )
-    return root / folder / name, root / name

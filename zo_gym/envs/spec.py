@@ -85,11 +85,9 @@ class EnvSpec:
     @property
     def observation_dim(self) -> int:
         """Return the length of one observation."""
-        d = self.problem.dim
-        if self.settings.observation == "context":
-            assert self.problem.context is not None  # resolve() saw to it
-            return d + self.problem.context.shape[-1]
-        return d if self.settings.observation == "x" else 3 * d + 1
+        d, context = self.problem.dim, self.problem.context
+        length = {"x": d, "history": 3 * d + 1, "context": d if context is None else d + context.shape[-1]}
+        return length[self.settings.observation]
 
 
 def resolve(**options: Any) -> EnvSpec:
