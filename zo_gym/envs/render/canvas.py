@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zo_gym.envs.render.panels import (
-    CURVE_WIDTH,
-    DPI,
-    HEIGHT,
-    LEFT,
-    PATH_WIDTH,
-    PLOT_HEIGHT,
-    add_axes,
-    draw_curve,
-    draw_images,
-    draw_path,
-    width_of,
-)
+from zo_gym.envs.render import panels
 from zo_gym.envs.render.picture import Picture
 
 if TYPE_CHECKING:
@@ -43,7 +31,7 @@ def figure(picture: Picture) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(width_of(picture) / DPI, HEIGHT / DPI), dpi=DPI)
+    drawn = Figure(figsize=(panels.width_of(picture) / panels.DPI, panels.HEIGHT / panels.DPI), dpi=panels.DPI)
     FigureCanvasAgg(drawn)  # now drawn.canvas, which holds pixels
     _draw(drawn, picture)
     return drawn
@@ -73,7 +61,7 @@ def show(picture: Picture, window: Figure | None = None) -> Figure:
     from matplotlib import pyplot
 
     if window is None:
-        window = _open_window(width_of(picture))
+        window = _open_window(panels.width_of(picture))
     if pyplot.fignum_exists(window.number):
         window.clear()
         _draw(window, picture)
@@ -106,7 +94,7 @@ def _open_window(width: int) -> Figure:
         cause = "there is no display, no GUI toolkit such as tkinter or PyQt, or the backend was chosen by hand"
         raise RuntimeError(f"{need}, but matplotlib's backend is {backend!r}: {cause}. {remedy}")
     try:
-        window = pyplot.figure(figsize=(width / DPI, HEIGHT / DPI), dpi=DPI)
+        window = pyplot.figure(figsize=(width / panels.DPI, panels.HEIGHT / panels.DPI), dpi=panels.DPI)
     except ImportError as error:  # so matplotlib reports a GUI backend without a display
         raise RuntimeError(f"{need}, but matplotlib cannot open one: {error}. {remedy}") from error
     window.show()
@@ -116,14 +104,14 @@ def _open_window(width: int) -> Figure:
 def _draw(canvas: Figure, picture: Picture) -> None:
     """Put every panel on an empty figure, from left to right."""
     canvas.set_layout_engine("none")  # the user's settings may ask for one, which would move the axes
-    total = width_of(picture)
+    total = panels.width_of(picture)
     room = total // 12  # characters
     title = picture.title if len(picture.title) <= room else picture.title[: room - 1] + "…"
-    canvas.text(14 / total, 1 - 12 / HEIGHT, title, fontsize=12, fontweight="bold", va="top", parse_math=False)
-    draw_curve(add_axes(canvas, total, LEFT, CURVE_WIDTH - LEFT - 20), picture)
-    left = CURVE_WIDTH
+    canvas.text(14 / total, 1 - 12 / panels.HEIGHT, title, fontsize=12, fontweight="bold", va="top", parse_math=False)
+    left, margin, side = panels.CURVE_WIDTH, panels.LEFT, panels.PLOT_HEIGHT
+    panels.draw_curve(panels.add_axes(canvas, total, margin, left - margin - 20), picture)
     if picture.path is not None:
-        draw_path(add_axes(canvas, total, left + LEFT, PLOT_HEIGHT), picture, picture.path)
-        left += PATH_WIDTH
+        panels.draw_path(panels.add_axes(canvas, total, left + margin, side), picture, picture.path)
+        left += panels.PATH_WIDTH
     if picture.original is not None and picture.current is not None:
-        draw_images(canvas, total, left, picture.original, picture.current)
+        panels.draw_images(canvas, total, left, picture.original, picture.current)
