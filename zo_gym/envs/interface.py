@@ -29,9 +29,7 @@ def spaces_of(spec: EnvSpec) -> tuple[spaces.Box, spaces.Box]:
 def to_tensor(spec: EnvSpec, actions: Any, shape: tuple[int, ...]) -> Tensor:
     """Convert actions of this shape into a tensor in the problem's dtype and on its device.
 
-    Raises:
-        ValueError: They have another shape, or are not finite.
-        TypeError: They are not real numbers.
+    Raise TypeError where they are not real numbers, ValueError where they are not finite or have another shape.
     """
     try:
         array = np.asarray(actions.detach().cpu() if isinstance(actions, Tensor) else actions)
@@ -54,8 +52,7 @@ def to_tensor(spec: EnvSpec, actions: Any, shape: tuple[int, ...]) -> Tensor:
 def instances_of(spec: EnvSpec, options: dict[str, Any] | None, rows: int) -> list[int] | None:
     """Return the option "instance" of reset(), one number a row; None where it was not given.
 
-    Raises:
-        ValueError: There is another option, the problem has one instance only, or not every row gets an existing one.
+    Raise ValueError where there is another option, the problem has one instance, or a row does not get one of several.
     """
     if not options:
         return None
@@ -76,11 +73,7 @@ def instances_of(spec: EnvSpec, options: dict[str, Any] | None, rows: int) -> li
 
 
 def row_seeds(seed: int | Sequence[int | None] | None, rows: int) -> list[int | None]:
-    """Return a seed for each row: seed + i for row i, or one given for each; None leaves a row's stream as it is.
-
-    Raises:
-        ValueError: There are not as many seeds as rows.
-    """
+    """Return a seed for each row: seed + i for row i, or one given for each; None leaves a row's stream as it is."""
     if seed is None:
         return [None] * rows
     if isinstance(seed, (int, np.integer)):

@@ -75,8 +75,7 @@ def initial(
 def restored(spec: EnvSpec, rows: int, tensors: list[Tensor]) -> MDPState:
     """Return the state of so many rows from its tensors (`zo_gym.tree.leaves`). Costs no queries.
 
-    Raises:
-        ValueError: The tensors are not those of an environment with these settings.
+    Raise ValueError where they are not those of an environment with these settings.
     """
     dim = spec.problem.dim
     x = torch.zeros(rows, dim, dtype=spec.problem.dtype, device=spec.problem.device)
