@@ -16,7 +16,7 @@ from zo_gym.errors import ObjectiveError
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Problem
-from zo_gym.problems.resolve import as_problem
+from zo_gym.problems import as_problem
 from zo_gym.rng import make_generator
 from zo_gym.run import run
 

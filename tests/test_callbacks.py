@@ -20,7 +20,7 @@ from zo_gym.agents.sb3.callbacks import SIGNALS, MetricsCallback, QueryBudget, T
 from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import learn, run_training
 from zo_gym.agents.training_run import prepare, train_in_memory
-from zo_gym.metrics import METRICS, NAMES, table
+from zo_gym.metrics import NAMES
 
 ALWAYS = {
     "zo/f",
@@ -176,14 +176,6 @@ def test_rho_and_the_gate_are_shares_and_cosines(runs: dict[str, EventAccumulato
     assert all(-1 <= value <= 1 for value in rho)
     assert all(0 <= value <= 1 for value in share)
     assert max(share) > 0  # it did open: both phases are in this run
-
-
-def test_the_table_of_metrics_is_markdown_with_one_line_each() -> None:
-    lines = table().splitlines()
-    assert lines[:2] == ["| metric | unit | meaning |", "|---|---|---|"]
-    assert len(lines) == 2 + len(METRICS) == 2 + len(NAMES)
-    assert all(line.replace(r"\|", "").count("|") == 4 for line in lines)
-    assert all(metric.unit and metric.meaning for metric in METRICS)
 
 
 @pytest.mark.parametrize(

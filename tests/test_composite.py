@@ -18,7 +18,7 @@ from zo_gym.methods import build
 from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problems import make_problem
-from zo_gym.problems.attack.augment import distorted
+from zo_gym.problems.attack.objective import distorted
 from zo_gym.rng import make_generator
 from zo_gym.run import run
 from zo_gym.samplers import gaussian
@@ -268,7 +268,7 @@ def test_starts_made_together_are_those_made_one_by_one(share: float) -> None:
 def test_a_distorted_copy_is_the_image_turned_resized_and_moved() -> None:
     side = 25  # the farthest shift, 0.12 of it, is three pixels
     image = randn(1, side * side)
-    still, moved = distorted(image.expand(2, -1), side, torch.tensor([[0.5] * 5, [0.5, 0.5, 0.5, 1.0, 0.0]]))
+    still, moved = distorted(image.expand(2, -1), torch.tensor([[0.5] * 5, [0.5, 0.5, 0.5, 1.0, 0.0]]))
     torch.testing.assert_close(still, image[0])
     expected = torch.zeros(side, side, dtype=image.dtype)
     expected[3:, :-3] = image.view(side, side)[:-3, 3:]  # to the left and down
@@ -276,7 +276,7 @@ def test_a_distorted_copy_is_the_image_turned_resized_and_moved() -> None:
     # A line of ten pixels from the middle to the right, turned by pi / 8, then a fifth longer across.
     line = torch.zeros(side, side)
     line[12, 12:23] = 1.0
-    (turned,) = distorted(line.view(1, -1), side, torch.tensor([[1.0, 1.0, 0.5, 0.5, 0.5]]))
+    (turned,) = distorted(line.view(1, -1), torch.tensor([[1.0, 1.0, 0.5, 0.5, 0.5]]))
     rows, columns = turned.view(side, side).nonzero(as_tuple=True)
     end = columns.argmax()
     assert int(columns[end]) - 12 == pytest.approx(10 * 1.2 * math.cos(math.pi / 8), abs=1.5)

@@ -121,7 +121,7 @@ CHECKED = {
 @pytest.fixture
 def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """render_mode="human" without a display: the window is not what is tested here."""
-    monkeypatch.setattr("zo_gym.envs.render.window.show", lambda picture, window: None)
+    monkeypatch.setattr("zo_gym.envs.render.canvas.show", lambda picture, window: None)
 
 
 @pytest.mark.usefixtures("no_window")
@@ -645,6 +645,14 @@ def test_looking_costs_no_queries(dim: int) -> None:
     assert env.oracle.queries[0] == env.oracle.total == 7
 
 
+@pytest.mark.parametrize("mode", ["rgb_array", "human"])
+def test_rendering_without_matplotlib_says_what_to_install(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'zo-gym\[plot\]'.*render_mode=\"ansi\""):
+        play(gym.make("ZOSampling-v0", render_mode=mode))
+    play(gym.make("ZOSampling-v0", render_mode="ansi"))
+
+
 def test_human_without_a_display_says_what_to_use() -> None:
     with pytest.raises(RuntimeError, match=r'render_mode="human" needs a window.*render_mode="rgb_array"'):
         gym.make("ZOSampling-v0", render_mode="human").reset(seed=0)
@@ -660,8 +668,8 @@ def test_human_shows_every_step_and_closes_its_window(monkeypatch: pytest.Monkey
         shown.append(len(picture.queries))
         return window
 
-    monkeypatch.setattr("zo_gym.envs.render.window.show", show)
-    monkeypatch.setattr("zo_gym.envs.render.window.close", closed.append)
+    monkeypatch.setattr("zo_gym.envs.render.canvas.show", show)
+    monkeypatch.setattr("zo_gym.envs.render.canvas.close", closed.append)
     env = gym.make("ZOSampling-v0", render_mode="human")
     assert play(env) is None
     assert shown == [1, 2, 3, 4, 4]

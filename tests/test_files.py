@@ -96,22 +96,46 @@ def test_provenance_names_the_command_the_versions_and_the_commit(monkeypatch: p
     json.dumps(found)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_is_the_checkouts_and_says_if_files_differ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        command = ["git", *identity, *arguments]
-        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
-    (tmp_path / "module.py").write_text("a")
-    git("init")
-    git("add", ".")
-    git("commit", "--no-verify", "-m", "first")
-    monkeypatch.setattr(files, "__file__", str(tmp_path / "module.py"))
-    commit = git("rev-parse", "HEAD")
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A repository with one commit, of a package "package" that holds our module."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    module = tmp_path / "package" / "module.py"
+    module.parent.mkdir()
+    module.write_text("a")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--no-verify", "-m", "first")
+    monkeypatch.setattr(files, "__file__", str(module))
+    return tmp_path
+
+
+def test_the_commit_is_the_checkouts_and_says_if_files_differ(repository: Path) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
     assert provenance()["git"] == commit
-    (tmp_path / "module.py").write_text("b")
+    (repository / "package" / "module.py").write_text("b")
     assert provenance()["git"] == f"{commit}-dirty"
+
+
+@pytest.mark.parametrize("place", ["package/other.py", "venv/package/module.py"], ids=["untracked", "deeper"])
+def test_the_repository_of_a_users_project_is_not_the_checkout(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """zo_gym may be installed inside it: at its top, untracked, or in a folder, even if that is tracked."""
+    module = repository / place
+    module.parent.mkdir(parents=True, exist_ok=True)
+    module.write_text("a")
+    if module.parent.parent != repository:
+        git(repository, "add", ".")
+        git(repository, "commit", "--no-verify", "-m", "second")
+    monkeypatch.setattr(files, "__file__", str(module))
+    assert provenance()["git"] is None
 
 
 def test_without_a_checkout_or_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -205,7 +205,11 @@ def test_every_layer_names_a_unit_that_exists() -> None:
         ("zo_gym/step.py", "from zo_gym import minimize", "zo_gym.minimize, which is not below it"),
         ("zo_gym/oracle.py", "from zo_gym.meta import train", "zo_gym.meta.train, which is not below it"),
         ("zo_gym/oracle.py", "from zo_gym.meta.rnn import load", "zo_gym.meta.rnn, which is not below it"),
-        ("zo_gym/problem.py", "from zo_gym.composite import l1_box", "zo_gym.composite.l1_box, which is not below it"),
+        (
+            "zo_gym/problem.py",
+            "from zo_gym.composite import norm_penalty",
+            "norm_penalty, which is not below it",
+        ),
         ("zo_gym/envs/env.py", "from zo_gym import ENV_ID", "zo_gym, which is not below it"),
         (
             "zo_gym/envs/env.py",
@@ -244,7 +248,7 @@ def test_rule_catches_a_bad_import(path: str, source: str, complaint: str) -> No
     [
         ("zo_gym/problems/x.py", "from zo_gym.datasets import load\nfrom zo_gym.batch_invariant import norm"),
         ("zo_gym/problem.py", "from zo_gym.composite.term import CompositeTerm"),
-        ("zo_gym/composite/a.py", "from zo_gym.composite.l1_box import inside"),
+        ("zo_gym/composite/a.py", "from zo_gym.composite.norm_penalty import inside"),
         ("zo_gym/run.py", "def f():\n    import matplotlib"),
         ("zo_gym/run.py", "if TYPE_CHECKING:\n    from matplotlib.figure import Figure"),
         ("agents/plots.py", "import matplotlib\nfrom zo_gym import minimize\nfrom .curves import Curves"),

@@ -11,7 +11,7 @@ from torch import Tensor
 import zo_gym
 from zo_gym import Oracle, Problem, ZOSamplingEnv, ZOSamplingVectorEnv, single_problem
 from zo_gym.problem import Generators, repeated, with_starts
-from zo_gym.problems.resolve import as_problem, as_single_problem
+from zo_gym.problems import as_problem, as_single_problem
 from zo_gym.rng import make_generator
 
 CENTRES = torch.tensor([[0.0, 0.0], [1.0, 2.0], [-3.0, 0.5]], dtype=torch.float64)

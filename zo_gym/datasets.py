@@ -38,15 +38,6 @@ class DataFile:
     num_features: int | None = None
 
 
-def _libsvm(name: str, sha256: str, num_features: int) -> DataFile:
-    url = f"https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary/{name}"
-    return DataFile(url, sha256, "libsvm", num_features)
-
-
-def _mnist(name: str, sha256: str) -> DataFile:
-    return DataFile(f"https://storage.googleapis.com/cvdf-datasets/mnist/{name}", sha256, "mnist")
-
-
 MNIST = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
@@ -54,15 +45,15 @@ MNIST = {
 """Split -> the files with its images and its labels."""
 
 FILES: dict[str, DataFile] = {
-    name: _libsvm(name, sha256, num_features)
-    for name, sha256, num_features in (
+    name: DataFile(f"https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary/{name}", sha256, "libsvm", d)
+    for name, sha256, d in (
         ("heart_scale", "5defa0a4c4c5bdaf3f55ae3828310252e8565c13ee37ce279e0b86d82e7f4ce9", 13),
         ("german.numer_scale", "97637cc6b994bd3fa78999c771bc044bea7a0cdf91d43b6ecfd10f7e7c4ebc82", 24),
         ("a9a", "f5d5ffd8d865ff41328e7ee043e4b020816914ff6843ff15b98905ddbedce906", 123),
         ("a9a.t", "1f448a153f0320399a7e40836eb207655b0bde0f21fc941cc472193daa9f5de9", 123),
     )
 } | {
-    name: _mnist(name, sha256)
+    name: DataFile(f"https://storage.googleapis.com/cvdf-datasets/mnist/{name}", sha256, "mnist")
     for name, sha256 in (
         ("train-images-idx3-ubyte.gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
         ("train-labels-idx1-ubyte.gz", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
@@ -79,9 +70,6 @@ def locate(name: str) -> Path:
     (`$ZO_GYM_CACHE`, or the user's cache), then the official URL, from where the file is downloaded into the cache,
     atomically.
 
-    Args:
-        name: A key of `FILES`.
-
     Raises:
         ValueError: The name is unknown, or the file's checksum is wrong.
         NotADirectoryError: `$ZO_GYM_DATA` is set and is not a folder.
@@ -90,10 +78,22 @@ def locate(name: str) -> Path:
     import pooch
 
     file = lookup(FILES, name, "data file")
-    places = _data_places(name, file.folder)
+    own = os.environ.get("ZO_GYM_DATA")
+    root = Path(own or "").expanduser()
+    if own and not root.is_dir():
+        raise NotADirectoryError(
+            f"ZO_GYM_DATA must name a folder that holds the data files, got {own!r}, which is not one. Create it, or "
+            "unset ZO_GYM_DATA to use the cache and the download."
+        )
+    places = (root / file.folder / name, root / name) if own else ()
     for path in places:
         if path.is_file():
-            _check(path, pooch.file_hash(str(path), alg="sha256"), file)
+            found = pooch.file_hash(str(path), alg="sha256")
+            if found != file.sha256:
+                raise ValueError(
+                    f"Data file {path} is corrupt or another version: its sha256 must be {file.sha256}, got {found}. "
+                    f"Replace it by {file.url}, or remove it so that the download is used."
+                )
             return path
 
     cache = cache_folder(file.folder)
@@ -120,23 +120,21 @@ def cache_folder(name: str) -> Path:
 
 
 def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
-    """Load a LIBSVM binary classification set (Chang and Lin, 2011, "LIBSVM", ACM TIST 2).
-
-    Args:
-        name: "heart_scale", "german.numer_scale", "a9a" or "a9a.t".
+    """Load a LIBSVM binary classification set: "heart_scale", "german.numer_scale", "a9a" or "a9a.t".
 
     Returns:
         Features (n, d), float64 CSR, and labels (n,), float64 in {-1, +1}.
 
     Raises:
         ValueError, NotADirectoryError, FileNotFoundError: The file cannot be had; see `locate`.
+
+    Reference: Chang and Lin (2011), "LIBSVM", ACM TIST 2.
     """
     from sklearn.datasets import load_svmlight_file
 
     file = lookup({key: value for key, value in FILES.items() if value.folder == "libsvm"}, name, "LIBSVM dataset")
-    features, labels = load_svmlight_file(
-        str(locate(name)), n_features=file.num_features, dtype=np.float64, zero_based=False
-    )
+    path, d = str(locate(name)), file.num_features
+    features, labels = load_svmlight_file(path, n_features=d, dtype=np.float64, zero_based=False)
     return features, labels
 
 
@@ -155,10 +153,7 @@ def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Load the MNIST handwritten digits.
-
-    Args:
-        split: "train" (n = 60,000) or "test" (n = 10,000).
+    """Load the MNIST handwritten digits, split "train" (n = 60,000) or "test" (n = 10,000).
 
     Returns:
         Images (n, 28, 28), uint8 with 255 for ink, and labels (n,), int64 from 0 to 9.
@@ -185,12 +180,9 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """Read the array in a gzipped IDX file of bytes.
+    """Read the array in a gzipped IDX file of bytes; raise ValueError where it is not such a file.
 
     The file holds 0, 0, 8 (for unsigned bytes), the rank, the sizes (big-endian int32) and the bytes.
-
-    Raises:
-        ValueError: It is not such a file.
     """
     try:
         content = gzip.decompress(path.read_bytes())
@@ -208,26 +200,3 @@ def _read_idx(path: Path) -> np.ndarray:
             f"{path} must hold {expected} bytes after a header of {start}, got {len(content)} in all. Replace it."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # writable
-
-
-def _data_places(name: str, folder: str) -> tuple[Path, ...]:
-    """Return the two paths under `$ZO_GYM_DATA`, or none if it is unset."""
-    value = os.environ.get("ZO_GYM_DATA")
-    if not value:
-        return ()
-    root = Path(value).expanduser()
-    if not root.is_dir():
-        raise NotADirectoryError(
-            f"ZO_GYM_DATA must name a folder that holds the data files, got {value!r}, which is not one. Create it, "
-            "or unset ZO_GYM_DATA to use the cache and the download."
-        )
-    return root / folder / name, root / name
-
-
-def _check(path: Path, sha256: str, file: DataFile) -> None:
-    """Raise ValueError unless this checksum of the file at `path` is the published one."""
-    if sha256 != file.sha256:
-        raise ValueError(
-            f"Data file {path} is corrupt or another version: its sha256 must be {file.sha256}, got {sha256}. "
-            f"Replace it by {file.url}, or remove it so that the download is used."
-        )

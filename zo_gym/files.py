@@ -18,7 +18,7 @@ PACKAGES = ("zo-gym", "torch", "numpy", "gymnasium", "stable-baselines3")
 """The distributions whose versions are recorded."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary path beside `path`, then rename: `path` is the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -36,17 +36,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically."""
-    text = json.dumps(content, indent=2, default=str) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text`, atomically."""
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def provenance() -> dict[str, Any]:
@@ -67,16 +62,22 @@ def _version(name: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Return the checkout's commit, with "-dirty" where files differ from it; None for an installed package."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
+    """Return the checkout's commit, with "-dirty" where files differ from it; None for an installed package.
+
+    An installed package may lie in the repository of a user's project, e.g. in its virtual environment. So the package
+    must stand at the top of the repository, and the repository must track it.
+    """
+    module = Path(__file__).resolve()
+    if _git("ls-files", "--full-name", module.name) != f"{module.parent.name}/{module.name}":
         return None
-    return answer.stdout.strip() or None
+    return _git("describe", "--always", "--dirty", "--abbrev=40") or None
+
+
+def _git(*arguments: str) -> str:
+    """Return what a git command says of the package's folder; nothing where it fails."""
+    command, folder = ["git", *arguments], Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

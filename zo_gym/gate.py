@@ -22,16 +22,12 @@ def perfect_rho(dim: int, num_directions: int) -> float:
 
 def open_gate(threshold: float, dim: int, num_directions: int) -> Gate:
     """Return the gate that is always open: the policy is followed from the first step on; rho is never measured."""
+    return _latch(threshold, opened=True)
 
+
+def _latch(threshold: float, *, opened: bool = False) -> Gate:
     def init(rows: int, device: torch.device) -> State:
-        return torch.ones(rows, dtype=torch.bool, device=device)
-
-    return Gate(init, is_open=lambda state: state, update=lambda state, rho: state)
-
-
-def _latch(threshold: float) -> Gate:
-    def init(rows: int, device: torch.device) -> State:
-        return torch.zeros(rows, dtype=torch.bool, device=device)
+        return torch.full((rows,), opened, dtype=torch.bool, device=device)
 
     def update(state: State, rho: Tensor) -> State:
         return state | (rho >= threshold)  # NaN, not measured, leaves the state as it is

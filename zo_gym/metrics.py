@@ -6,14 +6,11 @@ from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """One line of the table."""
+    """One line of the table; `name` is that in the log, "group/metric"."""
 
     name: str
-    """The name in the log, "group/metric"."""
     unit: str
-    """The unit."""
     meaning: str
-    """The meaning, for the table."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -22,21 +19,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("zo/queries", "queries", "queries spent in the running episode, mean over rows"),
     Metric("zo/total_queries", "queries", "queries spent since training began, all rows and episodes, all phases"),
     Metric("zo/slope", "f / x", "size of the measured slope along the direction that x moved, mean"),
-    Metric(
-        "zo/cosine",
-        "-1 to 1",
-        "cosine of the estimate g and the true gradient, every 10th step; only where f knows its gradient",
-    ),
-    Metric(
-        "zo/rho",
-        "-1 to 1",
-        "eq. 3, cosine of the policy's and the random estimate, mean over the times it was measured",
-    ),
+    Metric("zo/cosine", "-1 to 1", "cosine of g and the true gradient, every 10th step; only where that is known"),
+    Metric("zo/rho", "-1 to 1", "eq. 3, cosine of the policy's and the random estimate, mean over its measurements"),
     Metric("zo/gate_open", "share", "rows whose next step follows the policy"),
     Metric("zo/saturation", "share", "coordinates of the actions at a bound of the box (>= 0.999 in size)"),
-    Metric(
-        "zo/reward_scale", "f", "running mean of the rewards' size that rewards are divided by; only where that is on"
-    ),
+    Metric("zo/reward_scale", "f", "running mean of the rewards' size, which divides them; only where that is on"),
     Metric("rollout/ep_rew_mean", "reward", "undiscounted, unscaled reward of an episode, mean over the last 100"),
     Metric("rollout/ep_len_mean", "steps", "length of an episode, mean over the last 100"),
     Metric(
@@ -56,10 +43,3 @@ METRICS: tuple[Metric, ...] = (
 )
 
 NAMES = frozenset(metric.name for metric in METRICS)
-
-
-def table() -> str:
-    """Return the metrics as a Markdown table."""
-    lines = ["| metric | unit | meaning |", "|---|---|---|"]
-    lines += [f"| `{m.name}` | {m.unit} | {m.meaning} |" for m in METRICS]
-    return "\n".join(lines)

@@ -14,7 +14,7 @@ from zo_gym.errors import BudgetError
 from zo_gym.methods import DEFAULT_METHOD, build, require_method
 from zo_gym.oracle import OnFailure, Oracle, require_budget
 from zo_gym.problem import Problem
-from zo_gym.problems.resolve import as_single_problem
+from zo_gym.problems import as_single_problem
 from zo_gym.result import Progress, Result
 from zo_gym.rng import direction_generator, make_generator, seed_sequence
 from zo_gym.run import Moment, run

@@ -72,7 +72,7 @@ class Problem:
 
     def start(self, generator: torch.Generator, instance: int = 0) -> Tensor:
         """Draw one start (d,) of one instance."""
-        return self.initial(torch.tensor([instance], device=self.device), [generator])[0]
+        return self.initial(self._index(instance), [generator])[0]
 
     def _index(self, instance: int) -> Tensor:
         return torch.tensor([instance], device=self.device)

@@ -1,14 +1,15 @@
 """Baselines: complete methods with a loop of their own, which compete at the same queries.
 
-A baseline receives a start and one function, `evaluate`, which is its only access to f, counts every point, and raises
-`BudgetError` for a call that no longer fits. All of them first evaluate x0, alone (1 query), so that a run is never
-worse than its start. The result is the best point that was ever evaluated; the caller, who supplies `evaluate`, records
-it, as `minimize` does.
+A baseline receives a start and one function, `evaluate`, its only access to f: points (m, d) -> values (m,). It counts
+every point; for a call that no longer fits it raises `BudgetError` and evaluates nothing. All baselines first evaluate
+x0, alone (1 query), so that a run is never worse than its start. The result is the best point that was ever evaluated;
+the caller, who supplies `evaluate`, records it, as `minimize` does.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,21 +17,21 @@ from torch import Tensor
 
 from zo_gym.baselines.cma_es import cma_es
 from zo_gym.baselines.l_bfgs_b import l_bfgs_b
-from zo_gym.baselines.protocol import Baseline, Evaluate
 from zo_gym.baselines.zo_svrg import zo_svrg
 from zo_gym.errors import BudgetError
+from zo_gym.problem import Objective
 from zo_gym.registry import lookup, reject_unknown
 
-BASELINES: dict[str, Baseline] = {"zo-svrg": zo_svrg, "cma-es": cma_es, "l-bfgs-b": l_bfgs_b}
+BASELINES: dict[str, Callable[..., None]] = {"zo-svrg": zo_svrg, "cma-es": cma_es, "l-bfgs-b": l_bfgs_b}
+"""Minimises, given (evaluate, x0 (d,), generator, **options); it returns only where it converges."""
 
 
-def run_baseline(name: str, evaluate: Evaluate, x0: Tensor, generator: torch.Generator, **options: Any) -> bool:
+def run_baseline(name: str, evaluate: Objective, x0: Tensor, generator: torch.Generator, **options: Any) -> bool:
     """Run a baseline until it converges or its budget is spent.
 
     Args:
         name: A key of `BASELINES`.
-        evaluate: Computes f, counted; see `Evaluate`. Any other exception that it raises ends the run and reaches the
-            caller.
+        evaluate: Computes f, counted, as above. Any other exception that it raises ends the run and reaches the caller.
         x0: The start, (d,).
         generator: Draws all random numbers of the run.
         **options: The baseline's own keywords.

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_flag, check_integer, check_positive
+from zo_gym.problem import Objective
 
 
 def cma_es(
-    evaluate: Evaluate,
+    evaluate: Objective,
     x0: Tensor,
     generator: torch.Generator,
     *,
@@ -35,10 +35,6 @@ def cma_es(
         sigma0: The standard deviation of the first population, in units of x.
         popsize: The points of a generation, >= 2; None for pycma's 4 + 3 log d.
         diagonal: Adapt variances alone, which takes d times fewer queries: for budgets far below d^2.
-
-    Raises:
-        ImportError: pycma is not installed.
-        TypeError, ValueError: An option is out of its range.
 
     References: Hansen (2016), "The CMA evolution strategy: a tutorial", arXiv:1604.00772; Ros and Hansen (2008), "A
     simple modification in CMA-ES achieving linear time and space complexity", PPSN (`diagonal`).

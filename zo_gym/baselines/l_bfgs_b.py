@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_at_least, check_integer, check_positive, check_smoothing
+from zo_gym.problem import Objective
 from zo_gym.rng import normal
 
 
 def l_bfgs_b(
-    evaluate: Evaluate,
+    evaluate: Objective,
     x0: Tensor,
     generator: torch.Generator,
     *,
@@ -40,9 +40,6 @@ def l_bfgs_b(
         maxcor: The number of past steps that the approximation of the Hessian uses.
         restart_std: The standard deviation, in units of x, of the normal noise that is added to x0 for each further
             descent (multi-start, for f with several local minima), until the budget is spent; None: one descent.
-
-    Raises:
-        TypeError, ValueError: An option is out of its range.
 
     Reference: Byrd et al. (1995), "A limited memory algorithm for bound constrained optimization", SIAM J. Sci. Comput.
     16.

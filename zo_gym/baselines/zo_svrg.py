@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zo_gym.baselines.protocol import Evaluate
 from zo_gym.checks import check_integer, check_positive, check_smoothing
 from zo_gym.estimators import coordinate, forward
+from zo_gym.problem import Objective
 from zo_gym.rng import normal
 
 FEW = 100
@@ -15,7 +15,7 @@ FEW = 100
 
 
 def zo_svrg(
-    evaluate: Evaluate,
+    evaluate: Objective,
     x0: Tensor,
     generator: torch.Generator,
     *,
@@ -45,9 +45,6 @@ def zo_svrg(
         epoch_length: The steps from one snapshot to the next.
         snapshot_directions: The random directions of g~; None for all d axes if d <= 100 (g~ is then exact but for mu),
             else 100 random directions.
-
-    Raises:
-        TypeError, ValueError: An option is out of its range.
 
     Reference: Liu et al. (2018), "Zeroth-order stochastic variance reduction for nonconvex optimization", NeurIPS,
     arXiv:1805.10367, Algorithm 2.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zo_gym.composite import l1_box
+from zo_gym.composite.norm_penalty import minimise_model, project_step, steepest
 from zo_gym.composite.term import RowTerm
 
 TOLERANCE = 0.01
@@ -80,12 +80,11 @@ def penalty_term(penalty: L1PenaltyEstimate, c: Tensor, in_use: Tensor) -> RowTe
     def value(points: Tensor) -> Tensor:
         return torch.where(used, c * (points.clamp(0.0, 1.0) - centre.unsqueeze(1)).abs().sum(2), 0.0)
 
-    def minimise_model(x: Tensor, part: Tensor, g: Tensor, lift: Tensor) -> Tensor:
-        return torch.where(used, l1_box.minimise_model(x, part.clamp_min(0.0) + lift, g, c, centre), math.nan)
-
     return RowTerm(
         value=value,
-        subgradient=lambda x, g: torch.where(used, l1_box.steepest(x, g, c, centre), g),
-        project_step=lambda x, target, g: torch.where(used, l1_box.project_step(x, target, g, c, centre), target),
-        minimise_model=minimise_model,
+        subgradient=lambda x, g: torch.where(used, steepest(x, g, c, centre), g),
+        project_step=lambda x, end, g: torch.where(used, project_step(x, end, g, c, centre), end),
+        minimise_model=lambda x, part, g, lift: torch.where(
+            used, minimise_model(x, part.clamp_min(0.0) + lift, g, c, centre), math.nan
+        ),
     )

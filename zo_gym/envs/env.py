@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from gymnasium.utils import EzPickle
 
-from zo_gym.envs import mdp, views
-from zo_gym.envs.interface import episode_generator, instances_of, spaces_of, to_tensor
+from zo_gym.envs import interface, mdp
 from zo_gym.envs.mdp import MDPState, Outcome
 from zo_gym.envs.render.recorder import EpisodeRecorder
 from zo_gym.envs.spec import make_oracle, resolve
@@ -99,7 +98,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         if render_mode is not None:
             lookup(dict.fromkeys(self.metadata["render_modes"]), render_mode, "render_mode")
         self.config = resolve(problem=problem, **options)
-        self.observation_space, self.action_space = spaces_of(self.config)
+        self.observation_space, self.action_space = interface.spaces_of(self.config)
         self.render_mode = render_mode
         self.oracle = make_oracle(self.config, 1)
         self._recorder = None if render_mode is None else EpisodeRecorder(self.config.settings.target)
@@ -117,14 +116,14 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
             options: {"instance": i} chooses the instance; without it the generator draws one. There is no other option.
         """
         super().reset(seed=seed)
-        instances = instances_of(self.config, options, 1)
+        instances = interface.instances_of(self.config, options, 1)
         self._state, self._end = None, "reset() failed"  # until it has not
-        self._generators = [episode_generator(self.np_random, self.config)]
+        self._generators = [interface.episode_generator(self.np_random, self.config)]
         self._state = mdp.initial(self.config, self.oracle, self._generators, np.zeros(1, dtype=np.int64), instances)
         self._end = ""
         if self._recorder is not None:
             self._recorder.restart(self.config.problem.instance(int(self.oracle.instances)))
-        return views.observation(self.config, self.oracle, self._state)[0], self._report(self._state, None)
+        return interface.observation(self.config, self.oracle, self._state)[0], self._report(self._state, None)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Probe along the action and move; the docstring of the class lists the costs and the infos.
@@ -136,24 +135,18 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         """
         if self._end or self._state is None:
             raise gym.error.ResetNeeded(f"No episode is running: {self._end}. Call reset() before step().")
-        u = to_tensor(self.config, action, (self.config.problem.dim,))[None, :]
+        u = interface.to_tensor(self.config, action, (self.config.problem.dim,))[None, :]
         before = self._state
         after, outcome = mdp.transition(self.config, self.oracle, self._generators, before, u)
-        reward = float(views.reward(self.config, before, after)[0])
+        reward = float(interface.reward(self.config, before, after)[0])
         self._state = after  # nothing can fail any more
-        terminated = bool(mdp.terminated(self.config, self._state)[0])
-        truncated = not terminated and bool(mdp.truncated(self.config, self.oracle, self._state)[0])
+        terminated, truncated = (bool(mask[0]) for mask in mdp.ended(self.config, self.oracle, after))
         if terminated:
             self._end = f"the target f <= {self.config.settings.target} is reached"
         elif truncated:
             self._end = f"the budget of {self.config.settings.budget} queries is spent"
-        return (
-            views.observation(self.config, self.oracle, after)[0],
-            reward,
-            terminated,
-            truncated,
-            self._report(self._state, outcome),
-        )
+        observation = interface.observation(self.config, self.oracle, after)[0]
+        return observation, reward, terminated, truncated, self._report(after, outcome)
 
     @property
     def x(self) -> np.ndarray:
@@ -184,7 +177,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         return self._state
 
     def _report(self, state: MDPState, outcome: Outcome | None) -> dict[str, Any]:
-        report = views.info(self.config, self.oracle, state, outcome)
+        report = interface.info(self.config, self.oracle, state, outcome)
         if self._recorder is not None:
             self._recorder.add(state.run.iterate, report)
             if self.render_mode == "human":

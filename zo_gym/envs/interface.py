@@ -1,15 +1,21 @@
-"""Spaces, and checks of the arguments of `reset` and `step`, which the scalar and the batched environment share."""
+"""What passes between an environment and its user: spaces, checked arguments, observations, rewards and infos.
+
+The scalar and the batched environment share it. Nothing here costs a query.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
+from zo_gym.envs.mdp import MDPState, Outcome
 from zo_gym.envs.spec import EnvSpec
+from zo_gym.oracle import Oracle
 from zo_gym.rng import make_generator
 
 
@@ -20,15 +26,13 @@ def spaces_of(spec: EnvSpec) -> tuple[spaces.Box, spaces.Box]:
     return observation, spaces.Box(-1.0, 1.0, (spec.problem.dim,), np.float32)
 
 
-def to_tensor(spec: EnvSpec, actions: Any, shape: tuple[int, ...]) -> torch.Tensor:
+def to_tensor(spec: EnvSpec, actions: Any, shape: tuple[int, ...]) -> Tensor:
     """Convert actions of this shape into a tensor in the problem's dtype and on its device.
 
-    Raises:
-        ValueError: They have another shape, or are not finite.
-        TypeError: They are not real numbers.
+    Raise TypeError where they are not real numbers, ValueError where they are not finite or have another shape.
     """
     try:
-        array = np.asarray(actions.detach().cpu() if isinstance(actions, torch.Tensor) else actions)
+        array = np.asarray(actions.detach().cpu() if isinstance(actions, Tensor) else actions)
     except (TypeError, ValueError) as error:
         raise TypeError(f"action must be an array of real numbers, got {actions!r:.80}.") from error
     if array.dtype.kind not in "fiub":
@@ -48,8 +52,7 @@ def to_tensor(spec: EnvSpec, actions: Any, shape: tuple[int, ...]) -> torch.Tens
 def instances_of(spec: EnvSpec, options: dict[str, Any] | None, rows: int) -> list[int] | None:
     """Return the option "instance" of reset(), one number a row; None where it was not given.
 
-    Raises:
-        ValueError: There is another option, the problem has one instance only, or not every row gets an existing one.
+    Raise ValueError where there is another option, the problem has one instance, or a row does not get one of several.
     """
     if not options:
         return None
@@ -70,11 +73,7 @@ def instances_of(spec: EnvSpec, options: dict[str, Any] | None, rows: int) -> li
 
 
 def row_seeds(seed: int | Sequence[int | None] | None, rows: int) -> list[int | None]:
-    """Return a seed for each row: seed + i for row i, or one given for each; None leaves a row's stream as it is.
-
-    Raises:
-        ValueError: There are not as many seeds as rows.
-    """
+    """Return a seed for each row: seed + i for row i, or one given for each; None leaves a row's stream as it is."""
     if seed is None:
         return [None] * rows
     if isinstance(seed, (int, np.integer)):
@@ -87,3 +86,77 @@ def row_seeds(seed: int | Sequence[int | None] | None, rows: int) -> list[int | 
 def episode_generator(np_random: np.random.Generator, spec: EnvSpec) -> torch.Generator:
     """Make the generator of one episode of one row, seeded from that row's own stream."""
     return make_generator(int(np_random.integers(2**63 - 1)), spec.problem.device)
+
+
+def observation(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:
+    """Return what the agent sees, float32 (B, observation_dim), new memory.
+
+    What float32 cannot hold becomes its largest value, the observation space's bound.
+    """
+    most = torch.finfo(torch.float32).max
+    parts = OBSERVATIONS[spec.settings.observation](oracle, state)
+    return np.concatenate([part.clamp(-most, most).to(torch.float32).cpu().numpy() for part in parts], axis=1)
+
+
+def reward(spec: EnvSpec, before: MDPState, after: MDPState) -> np.ndarray:
+    """Compute the rewards, float64 (B,), from f(x_k) and f(x_{k+1})."""
+    f_old, f_new = (state.run.iterate.fx.double().cpu().numpy() for state in (before, after))
+    return REWARDS[spec.settings.reward](f_old, f_new)
+
+
+def info(spec: EnvSpec, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> dict[str, np.ndarray]:
+    """Collect the infos, arrays with leading dimension B; `outcome` is None at reset."""
+    report = {"queries": oracle.queries.copy()}
+    if spec.settings.on_failure != "raise":
+        report["failures"] = oracle.failures.copy()
+    shown = {"f": state.run.iterate.fx, "best_f": state.run.iterate.best_f}
+    if spec.problem.size > 1:
+        shown["instance"] = oracle.instances
+    if spec.settings.gate != "open":
+        shown["gate_open"] = spec.gate.is_open(state.gate)
+    if outcome is not None:
+        shown["delta"] = outcome.delta
+        if outcome.black_box is not None:
+            shown["black_box_f"], shown["black_box_delta"] = outcome.black_box
+        if outcome.rho is not None:
+            shown |= {"rho": outcome.rho, "direction": outcome.direction.to(torch.float32)}
+        if outcome.cosine is not None:
+            shown["cosine"] = outcome.cosine
+    return report | {name: values.cpu().numpy().copy() for name, values in shown.items()}
+
+
+def masked(report: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Add to each info the mask (B,) of the rows that it is about, as Gymnasium's vector environments do."""
+    return report | {f"_{name}": mask.copy() for name in report}
+
+
+def _log_left(oracle: Oracle) -> Tensor:
+    return torch.from_numpy(np.log1p(oracle.remaining.astype(np.float64)))[:, None]
+
+
+def _context(oracle: Oracle) -> Tensor:
+    assert oracle.problem.context is not None  # resolve() saw to it
+    return oracle.problem.context[oracle.instances]
+
+
+def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
+    least = min(fx.min(), f_new.min())
+    if least <= 0:
+        raise ValueError(f"reward='log' needs f > 0 everywhere, got {least}. Use reward='relative', or shift f.")
+    return np.log(fx) - np.log(f_new)
+
+
+OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], list[Tensor]]] = {
+    "x": lambda oracle, state: [state.run.iterate.x],
+    "history": lambda oracle, state: [state.run.iterate.x, state.estimate, state.move, _log_left(oracle)],
+    "context": lambda oracle, state: [state.run.iterate.x, _context(oracle)],
+}
+"""Lists x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context."""
+
+REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "decrease": lambda fx, f_new: fx - f_new,
+    "paper": lambda fx, f_new: f_new - fx,
+    "relative": lambda fx, f_new: (fx - f_new) / np.maximum(np.abs(fx), np.finfo(np.float64).tiny),
+    "log": _log_decrease,
+}
+"""Computes the reward from f(x_k) and f(x_{k+1}). "paper" is the formula as printed: who maximises it makes f grow."""

@@ -1,9 +1,7 @@
 """The paper's MDP (section 3) over B rows: initial state, transition and end, pure but for the oracle's counts.
 
-The state is x_k and the action a perturbation u_k. The transition forms g = delta u (eq. 2), delta the slope along u,
-and moves to x_{k+1} = x_k - eta g; the reward is the decrease of f. `ZOSamplingEnv` is this with B = 1,
-`ZOSamplingVectorEnv` with B = num_envs; neither adds mathematics of its own. `zo_gym.envs.views` turns states into
-observations, rewards and infos.
+`ZOSamplingEnv`, whose docstring describes it, is this with B = 1, and `ZOSamplingVectorEnv` with B = num_envs; neither
+adds mathematics of its own. `zo_gym.envs.interface` turns states into observations, rewards and infos.
 """
 
 from __future__ import annotations
@@ -16,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Iterate, RunState, State, Step
-from zo_gym.composite.term import CompositeTerm
+from zo_gym.base import RunState, State, Step
 from zo_gym.directions import cosine, unit
 from zo_gym.envs.spec import EnvSpec
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Generators
 from zo_gym.step import observe, sample, start, step
-from zo_gym.tree import concatenate, leaves, put, take, with_leaves
+from zo_gym.tree import concatenate, leaves, take, with_leaves
 
 
 class MDPState(NamedTuple):
@@ -65,11 +62,10 @@ def initial(
     per row.
     """
     problem = spec.problem
-    if instances is None:
-        several = problem.size > 1
-        instances = [
-            int(torch.randint(problem.size, (), generator=g, device=g.device)) if several else 0 for g in generators
-        ]
+    if instances is None and problem.size == 1:
+        instances = [0] * len(generators)
+    elif instances is None:
+        instances = [int(torch.randint(problem.size, (), generator=g, device=g.device)) for g in generators]
     faced = torch.tensor(instances, device=problem.device)
     oracle.restart(rows, generators, faced)
     x = problem.initial(faced, generators)  # (b, d)
@@ -77,17 +73,14 @@ def initial(
 
 
 def restored(spec: EnvSpec, rows: int, tensors: list[Tensor]) -> MDPState:
-    """Return the state of so many rows whose tensors (`zo_gym.tree.leaves`) were saved. Costs no queries.
+    """Return the state of so many rows from its tensors (`zo_gym.tree.leaves`). Costs no queries.
 
-    Raises:
-        ValueError: The tensors are not those of an environment with these settings.
+    Raise ValueError where they are not those of an environment with these settings.
     """
-    x = torch.zeros(rows, spec.problem.dim, dtype=spec.problem.dtype, device=spec.problem.device)
-    blank = _start(spec, x, x[:, 0])
-    for name, value, expected in (
-        ("num_envs", tensors[0].shape[0], rows),
-        ("dim", tensors[0].shape[-1], spec.problem.dim),
-    ):
+    dim = spec.problem.dim
+    x = torch.zeros(rows, dim, dtype=spec.problem.dtype, device=spec.problem.device)
+    blank, saved = _start(spec, x, x[:, 0]), tensors[0].shape
+    for name, value, expected in (("num_envs", saved[0], rows), ("dim", saved[-1], dim)):
         if value != expected:
             raise ValueError(f"The state must be of {name} = {expected}, got {value}: another environment's.")
     if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in leaves(blank)]:
@@ -109,27 +102,19 @@ def transition(
     actions: Tensor,
     rows: np.ndarray | None = None,
 ) -> tuple[MDPState, Outcome]:
-    """Step B rows.
+    """Step B rows, which are the oracle's runs with the indices `rows` (B,); None for all of them, in order.
 
-    Args:
-        spec: The resolved settings.
-        oracle: Counts the queries.
-        generators: One per row, for the random phase.
-        state: Where the rows are.
-        actions: u before normalisation, (B, d), finite, in the problem's dtype and on its device.
-        rows: Indices (B,) of the oracle's runs that these are; None for all of them, in order.
-
-    Returns:
-        The next state, and what the step revealed. Costs `policy_cost` queries where the gate is open, `random_cost`
-        where it is shut.
+    The actions, u before normalisation, (B, d), are finite, in the problem's dtype and on its device; the generators,
+    one per row, serve the random phase. Costs `policy_cost` queries where the gate is open, `random_cost` where it is
+    shut.
     """
     u = _direction_of(spec, state, actions)
     if spec.settings.gate == "open":
         return _follow(spec, oracle, state, u, rows)
-    runs = np.arange(len(u)) if rows is None else rows
     is_open = spec.gate.is_open(state.gate).cpu().numpy()
     if is_open.all():
-        return _follow(spec, oracle, state, u, runs)
+        return _follow(spec, oracle, state, u, rows)
+    runs = np.arange(len(u)) if rows is None else rows
     if not is_open.any():
         return _explore(spec, oracle, generators, state, u, runs)
     opened, shut = np.flatnonzero(is_open), np.flatnonzero(~is_open)
@@ -137,8 +122,8 @@ def transition(
     own = [generators[int(i)] for i in shut]
     explored = _explore(spec, oracle, own, take(state, shut), take(u, shut), runs[shut])
     order = np.argsort(np.concatenate([opened, shut]))  # back to the rows' own order
-    both = [concatenate(a, b) for a, b in zip(followed, explored, strict=True)]
-    return take(both[0], order), take(both[1], order)
+    both: tuple[MDPState, Outcome] = take(concatenate(followed, explored), order)
+    return both
 
 
 def _direction_of(spec: EnvSpec, state: MDPState, actions: Tensor) -> Tensor:
@@ -164,11 +149,7 @@ def _follow(
     done = step(oracle, spec.policy_step, state.run, u.unsqueeze(1), s.smoothing, reevaluate=s.reevaluate, rows=rows)
     slope = done.estimate.slopes.squeeze(1)
     rho = None if s.gate == "open" else torch.full_like(slope, math.nan)
-    outcome = Outcome(u, slope, rho)
-    if spec.problem.composite is not None:
-        term = _composite_part(spec, spec.problem.composite, oracle.instances_of(rows), state.run.iterate, u)
-        outcome = outcome._replace(black_box=(state.run.iterate.fx - term[0], slope - term[1]))
-    return _close(spec, oracle, rows, state, done, outcome)
+    return _close(spec, oracle, rows, state, done, Outcome(u, slope, rho))
 
 
 def _explore(
@@ -183,21 +164,22 @@ def _explore(
     assert probe_slope is not None
     rho = cosine(g, probe_slope[:, None] * u)  # (eq. 3)
     norm = torch.linalg.vector_norm(g, dim=-1).clamp_min(torch.finfo(g.dtype).tiny)
-    outcome = Outcome(unit(g), done.estimate.gain / norm, rho)
-    if spec.problem.composite is not None:
-        u = done.directions[:, 0]
-        value, _ = _composite_part(spec, spec.problem.composite, oracle.instances_of(rows), state.run.iterate, u)
-        rest = state.run.iterate.fx - value
-        outcome = outcome._replace(black_box=(rest, torch.full_like(rest, math.nan)))
-    return _close(spec, oracle, rows, state, done, outcome)
+    return _close(spec, oracle, rows, state, done, Outcome(unit(g), done.estimate.gain / norm, rho))
 
 
 def _close(
     spec: EnvSpec, oracle: Oracle, rows: np.ndarray | None, state: MDPState, done: Step, outcome: Outcome
 ) -> tuple[MDPState, Outcome]:
     """Return the state after a step, and its outcome with what needs the whole step."""
-    g, x = done.estimate.gradient, state.run.iterate.x
+    g, x, mu = done.estimate.gradient, state.run.iterate.x, spec.settings.smoothing
     gate = state.gate if outcome.rho is None else spec.gate.update(state.gate, outcome.rho)
+    if spec.problem.composite is not None:
+        points = torch.stack([x, x + mu * outcome.direction], dim=1)
+        term = spec.problem.composite.value(points, oracle.instances_of(rows))  # (B, 2)
+        slope = outcome.delta - (term[:, 1] - term[:, 0]) / mu
+        if done.probe_slope is not None:  # the gate was shut
+            slope = torch.full_like(slope, math.nan)
+        outcome = outcome._replace(black_box=(state.run.iterate.fx - term[:, 0], slope))
     if spec.settings.direction == "scaled":  # the action that the scales would turn into this direction
         scale = _scale(spec, state).clamp_min(torch.finfo(x.dtype).tiny)
         outcome = outcome._replace(direction=unit(outcome.direction / scale))
@@ -207,30 +189,14 @@ def _close(
     return MDPState(observe(spec.random_step, state.run, done), g, done.move, gate), outcome
 
 
-def _composite_part(
-    spec: EnvSpec, composite: CompositeTerm, instances: Tensor, at: Iterate, u: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Compute the composite term at x and its slope along u (B, d), as measured over mu; (B,) each."""
-    mu = spec.settings.smoothing
-    term = composite.value(torch.stack([at.x, at.x + mu * u], dim=1), instances)  # (B, 2)
-    return term[:, 0], (term[:, 1] - term[:, 0]) / mu
+def ended(spec: EnvSpec, oracle: Oracle, state: MDPState) -> tuple[np.ndarray, np.ndarray]:
+    """Tell which rows terminated and which were truncated, (B,) bool each, never both.
 
-
-def restart(spec: EnvSpec, oracle: Oracle, generators: Generators, state: MDPState, rows: np.ndarray) -> MDPState:
-    """Return the state with fresh episodes in these rows (one generator each). Costs 1 query per fresh row."""
-    return put(state, rows, initial(spec, oracle, generators, rows))
-
-
-def terminated(spec: EnvSpec, state: MDPState) -> np.ndarray:
-    """Tell which rows reached the target, (B,) bool."""
-    if spec.settings.target is None:
-        return np.zeros(state.estimate.shape[0], dtype=bool)
-    return (state.run.iterate.fx <= spec.settings.target).cpu().numpy()
-
-
-def truncated(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:
-    """Tell which rows' budgets do not hold one more step, (B,) bool."""
-    if spec.settings.gate == "open":
-        return ~oracle.fits(spec.policy_cost)
-    is_open = spec.gate.is_open(state.gate).cpu().numpy()
-    return ~oracle.fits(np.where(is_open, spec.policy_cost, spec.random_cost))
+    A row terminates where it reached the target, and is truncated where its budget does not hold one more step.
+    """
+    fx, target = state.run.iterate.fx, spec.settings.target
+    terminated = np.zeros(len(fx), dtype=bool) if target is None else (fx <= target).cpu().numpy()
+    costs: int | np.ndarray = spec.policy_cost
+    if spec.settings.gate != "open":
+        costs = np.where(spec.gate.is_open(state.gate).cpu().numpy(), spec.policy_cost, spec.random_cost)
+    return terminated, ~oracle.fits(costs) & ~terminated

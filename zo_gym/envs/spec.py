@@ -14,7 +14,7 @@ from zo_gym.estimators import forward
 from zo_gym.gate import GATES
 from zo_gym.oracle import OnFailure, Oracle, require_budget
 from zo_gym.problem import Problem
-from zo_gym.problems.resolve import as_problem
+from zo_gym.problems import as_problem
 from zo_gym.registry import is_learned, lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
 from zo_gym.step import cost
@@ -53,11 +53,7 @@ class Settings:
     diagnostics: bool = False
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the problem; the oracle and the parts check the rest.
-
-        Raises:
-            TypeError, ValueError: A value is not as described.
-        """
+        """Raise TypeError or ValueError where a value is not as described; the oracle and the parts check the rest."""
         for name, known in (("observation", Observation), ("reward", Reward), ("direction", Direction)):
             lookup(dict.fromkeys(get_args(known)), getattr(self, name), name)
         for name in ("batched", "reevaluate", "diagnostics"):
@@ -88,11 +84,9 @@ class EnvSpec:
     @property
     def observation_dim(self) -> int:
         """Return the length of one observation."""
-        d = self.problem.dim
-        if self.settings.observation == "context":
-            assert self.problem.context is not None  # resolve() saw to it
-            return d + self.problem.context.shape[-1]
-        return d if self.settings.observation == "x" else 3 * d + 1
+        d, context = self.problem.dim, self.problem.context
+        length = {"x": d, "history": 3 * d + 1, "context": d if context is None else d + context.shape[-1]}
+        return length[self.settings.observation]
 
 
 def resolve(**options: Any) -> EnvSpec:
@@ -107,7 +101,12 @@ def resolve(**options: Any) -> EnvSpec:
     problem = as_problem(
         s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
     )
-    _require_facts(s, problem)
+    if s.observation == "context" and problem.context is None:
+        raise ValueError(
+            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
+        )
+    if s.diagnostics and problem.gradient is None:
+        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
     check_smoothing(s.smoothing, problem.dtype)
     rule = s.update if isinstance(s.update, UpdateRule) else _trained("update", RULES, s.update)(s.learning_rate)
     sampler = s.sampler if isinstance(s.sampler, Sampler) else _trained("sampler", SAMPLERS, s.sampler)()
@@ -133,22 +132,8 @@ def resolve(**options: Any) -> EnvSpec:
     return spec
 
 
-def _require_facts(settings: Settings, problem: Problem) -> None:
-    """Raise ValueError where the settings need a fact that the problem does not declare."""
-    if settings.observation == "context" and problem.context is None:
-        raise ValueError(
-            f"observation='context' needs a problem with a context, and '{problem.name}' has none. Use observation='x'."
-        )
-    if settings.diagnostics and problem.gradient is None:
-        raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
-
-
 def _trained(name: str, table: Mapping[str, Callable[..., Any]], part: str) -> Callable[..., Any]:
-    """Look up the factory of a part that works without training.
-
-    Raises:
-        TypeError, ValueError: The name is unknown, or the part is of no use without trained weights.
-    """
+    """Look up the factory of a part; raise ValueError also for one that is of no use without trained weights."""
     if is_learned(table, part):
         factory = table[part].__name__
         raise ValueError(

@@ -14,8 +14,8 @@ from gymnasium.vector.utils import batch_space
 
 from zo_gym.base import Iterate
 from zo_gym.checks import check_integer
-from zo_gym.envs import mdp, views
-from zo_gym.envs.interface import episode_generator, instances_of, row_seeds, spaces_of, to_tensor
+from zo_gym.directions import cosine
+from zo_gym.envs import interface, mdp
 from zo_gym.envs.mdp import MDPState, Outcome
 from zo_gym.envs.spec import make_oracle, resolve
 from zo_gym.registry import lookup
@@ -72,12 +72,11 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         endless = max_episode_steps in (None, -1)
         self._most_steps = None if endless else check_integer("max_episode_steps", max_episode_steps, 1)
         self.config = resolve(problem=problem, **options)
-        self.single_observation_space, self.single_action_space = spaces_of(self.config)
+        self.single_observation_space, self.single_action_space = interface.spaces_of(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.oracle = make_oracle(self.config, self.num_envs)
-        self._streams: list[np.random.Generator | None] = [None] * self.num_envs
-        self._seeds: list[int] = [-1] * self.num_envs
+        self._streams = [seeding.np_random() for _ in range(self.num_envs)]  # each row's generator, and its seed
         self._generators: list[torch.Generator] = [torch.Generator()] * self.num_envs
         self._state: MDPState | None = None
         self._last: Iterate | None = None
@@ -87,13 +86,12 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Return one generator a row, as `gymnasium.vector.SyncVectorEnv` does."""
-        return tuple(self._stream(row) for row in range(self.num_envs))
+        return tuple(stream for stream, _ in self._streams)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """Return the seed of each row's generator."""
-        self.np_random  # noqa: B018 - seeds the rows that have no stream yet
-        return tuple(self._seeds)
+        return tuple(seed for _, seed in self._streams)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -105,42 +103,37 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             options: {"instance": [...]} chooses each row's instance; without it, and when a row starts anew, the row's
                 generator draws one. There is no other option.
         """
-        instances = instances_of(self.config, options, self.num_envs)
-        for row, value in enumerate(row_seeds(seed, self.num_envs)):
+        instances = interface.instances_of(self.config, options, self.num_envs)
+        for row, value in enumerate(interface.row_seeds(seed, self.num_envs)):
             if value is not None:
-                self._streams[row], self._seeds[row] = seeding.np_random(value)
-        self._state = None  # until the new episodes have begun
-        self._generators = [episode_generator(self._stream(row), self.config) for row in range(self.num_envs)]
-        self._state = mdp.initial(self.config, self.oracle, self._generators, np.arange(self.num_envs), instances)
-        self._last = self._state.run.iterate
-        self._steps[:], self._waiting[:] = 0, False
-        infos = views.masked(
-            views.info(self.config, self.oracle, self._state, None), np.ones(self.num_envs, dtype=bool)
-        )
-        return views.observation(self.config, self.oracle, self._state), infos
+                self._streams[row] = seeding.np_random(value)
+        state = self._begin(np.arange(self.num_envs), instances)
+        self._last = state.run.iterate
+        self._waiting[:] = False
+        infos = interface.masked(interface.info(self.config, self.oracle, state, None), ~self._waiting)
+        return interface.observation(self.config, self.oracle, state), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every row with its action (num_envs, d); rows that end start anew. See `ZOSamplingEnv.step`."""
         if self._state is None:
             raise ResetNeeded("No episode is running. Call reset() before step().")
-        u = to_tensor(self.config, actions, (self.num_envs, self.config.problem.dim))
+        u = interface.to_tensor(self.config, actions, (self.num_envs, self.config.problem.dim))
         before, going = self._state, ~self._waiting
         state, outcome = self._advance(before, u, going)
-        reward = views.reward(self.config, before, state)  # 0 in a waiting row, which has not moved
+        reward = interface.reward(self.config, before, state)  # 0 in a waiting row, which has not moved
         self._state, self._last = state, state.run.iterate
         self._steps += going
-        terminated = mdp.terminated(self.config, state) & going
-        truncated = mdp.truncated(self.config, self.oracle, state) & ~terminated & going
+        terminated, truncated = (mask & going for mask in mdp.ended(self.config, self.oracle, state))
         if self._most_steps is not None:
             truncated |= (self._steps >= self._most_steps) & going  # terminated or not, as gymnasium's TimeLimit
-        observation = views.observation(self.config, self.oracle, state)
-        report = views.info(self.config, self.oracle, state, outcome)
+        observation = interface.observation(self.config, self.oracle, state)
+        report = interface.info(self.config, self.oracle, state, outcome)
         ended, anew = terminated | truncated, self._waiting
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             anew = ended
         else:
             self._waiting = ended
-        infos: dict[str, Any] = views.masked(report, ~anew)
+        infos: dict[str, Any] = interface.masked(report, ~anew)
         if not anew.any():
             return observation, reward, terminated, truncated, infos
         rows = np.flatnonzero(anew)
@@ -149,12 +142,12 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             for row in rows:
                 final_obs[row] = observation[row].copy()
             infos |= {"final_obs": final_obs, "_final_obs": ended}
-            infos |= {"final_info": views.masked(report, ended), "_final_info": ended.copy()}
-        fresh = self._restart(rows)
+            infos |= {"final_info": interface.masked(report, ended), "_final_info": ended.copy()}
+        fresh = self._begin(rows)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._last = fresh.run.iterate
-        observation[rows] = views.observation(self.config, self.oracle, fresh)[rows]
-        infos |= views.masked(views.info(self.config, self.oracle, fresh, None), np.ones_like(anew))
+        observation[rows] = interface.observation(self.config, self.oracle, fresh)[rows]
+        infos |= interface.masked(interface.info(self.config, self.oracle, fresh, None), np.ones_like(anew))
         return observation, reward, terminated, truncated, infos
 
     def _advance(self, state: MDPState, u: torch.Tensor, going: np.ndarray) -> tuple[MDPState, Outcome | None]:
@@ -169,11 +162,16 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         return put(state, rows, after), take(outcome, np.maximum(np.cumsum(going) - 1, 0))
 
     def true_cosine(self) -> np.ndarray | None:
-        """Compute each row's cos(g, grad f) of the last step, (num_envs,): see `zo_gym.envs.views.true_cosine`."""
-        if self._state is None:
+        """Compute each row's cos(g, grad f(x)) of the last step, (num_envs,), 0 at the start.
+
+        None without an episode, and where the problem has no gradient. It is for loggers that look now and then;
+        `diagnostics=True` reports it at every step.
+        """
+        state, gradient = self._state, self.config.problem.gradient
+        if state is None or gradient is None:
             return None
-        found = views.true_cosine(self.config, self.oracle, self._state)
-        return None if found is None else found.cpu().numpy()
+        found = cosine(state.estimate, gradient(state.run.iterate.x - state.move, self.oracle.instances))
+        return found.cpu().numpy()
 
     @property
     def x(self) -> torch.Tensor:
@@ -202,7 +200,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             "oracle": self.oracle.state_dict(),
             "tensors": leaves(self._state),
             "generators": [generator.get_state() for generator in self._generators],
-            "streams": [self._stream(row).bit_generator.state for row in range(self.num_envs)],
+            "streams": [stream.bit_generator.state for stream in self.np_random],
             "seeds": list(self.np_random_seed),
             "steps": self._steps.tolist(),
             "waiting": self._waiting.tolist(),
@@ -217,28 +215,21 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         restored = mdp.restored(self.config, self.num_envs, state["tensors"])
         self.oracle.load_state_dict(state["oracle"])
         self._state, self._last = restored, restored.run.iterate
-        self._seeds = list(state["seeds"])
         self._steps, self._waiting = np.array(state["steps"]), np.array(state["waiting"])
-        for row in range(self.num_envs):
-            self._streams[row], _ = seeding.np_random(self._seeds[row])
-            self._stream(row).bit_generator.state = state["streams"][row]
+        for row, seed in enumerate(state["seeds"]):
+            self._streams[row] = seeding.np_random(seed)
+            self._streams[row][0].bit_generator.state = state["streams"][row]
             self._generators[row] = torch.Generator(device=self.config.problem.device)
             self._generators[row].set_state(state["generators"][row].cpu())
         self.oracle.generators = list(self._generators)
 
-    def _restart(self, rows: np.ndarray) -> MDPState:
-        assert self._state is not None
-        ended, self._state = self._state, None  # until the new episodes have begun
+    def _begin(self, rows: np.ndarray, instances: list[int] | None = None) -> MDPState:
+        """Begin fresh episodes in these rows; return the state of all rows."""
+        old, self._state = self._state, None  # until the new episodes have begun
         for row in rows:
-            self._generators[row] = episode_generator(self._stream(row), self.config)
+            self._generators[row] = interface.episode_generator(self._streams[row][0], self.config)
         generators = [self._generators[row] for row in rows]
-        self._state = mdp.restart(self.config, self.oracle, generators, ended, rows)
+        fresh = mdp.initial(self.config, self.oracle, generators, rows, instances)
+        self._state = fresh if len(rows) == self.num_envs else put(old, rows, fresh)
         self._steps[rows] = 0
         return self._state
-
-    def _stream(self, row: int) -> np.random.Generator:
-        stream = self._streams[row]
-        if stream is None:
-            stream, self._seeds[row] = seeding.np_random()
-            self._streams[row] = stream
-        return stream

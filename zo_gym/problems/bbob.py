@@ -11,6 +11,7 @@ Definitions", f3, f10, f11, f12 and f13.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -23,7 +24,17 @@ from zo_gym.problems.synthetic import uniform_start
 Device = torch.device | str
 
 
-def ellipsoid(
+WEIGHTS: dict[str, Callable[[int, float], Tensor]] = {
+    "ellipsoid": lambda d, condition: condition ** torch.linspace(0.0, 1.0, d, dtype=torch.float64),
+    "discus": lambda d, condition: torch.tensor([condition] + [1.0] * (d - 1), dtype=torch.float64),
+    "bent_cigar": lambda d, condition: torch.tensor([1.0] + [condition] * (d - 1), dtype=torch.float64),
+}
+"""Name -> the weights of the squares, (d,), from d and the condition."""
+
+
+def weighted_squares(
+    name: str,
+    /,
     *,
     dim: int = 10,
     condition: float = 1e6,
@@ -31,46 +42,16 @@ def ellipsoid(
     dtype: torch.dtype = torch.float64,
     device: Device = "cpu",
 ) -> Problem:
-    """Make h(z) = sum_i condition^((i-1)/(d-1)) z_i^2, which has every scale at once. dim >= 2, condition >= 1."""
-    d, condition = check_integer("dim", dim, 2), check_at_least("condition", condition, 1.0)
-    weights = condition ** torch.linspace(0.0, 1.0, d, dtype=torch.float64)
-    return _weighted_squares("ellipsoid", weights, instance, dtype, device)
+    """Make h(z) = sum_i w_i z_i^2, with w from 1 to `condition`: evenly on a log scale, or all equal but one.
 
-
-def discus(
-    *,
-    dim: int = 10,
-    condition: float = 1e6,
-    instance: int = 0,
-    dtype: torch.dtype = torch.float64,
-    device: Device = "cpu",
-) -> Problem:
-    """Make h(z) = condition z_1^2 + sum_{i>1} z_i^2, far steeper along one axis than the others.
-
-    dim >= 2, condition >= 1.
+    "ellipsoid" has every scale at once, w_i = condition^((i-1)/(d-1)). "discus" is far steeper along z_1 than along the
+    others, w_1 = condition; "bent_cigar" is far flatter there, w_1 = 1. The cigar is straight here; BBOB bends it by
+    the asymmetry transform. dim >= 2, condition >= 1.
     """
     d, condition = check_integer("dim", dim, 2), check_at_least("condition", condition, 1.0)
-    weights = torch.ones(d, dtype=torch.float64)
-    weights[0] = condition
-    return _weighted_squares("discus", weights, instance, dtype, device)
-
-
-def bent_cigar(
-    *,
-    dim: int = 10,
-    condition: float = 1e6,
-    instance: int = 0,
-    dtype: torch.dtype = torch.float64,
-    device: Device = "cpu",
-) -> Problem:
-    """Make h(z) = z_1^2 + condition sum_{i>1} z_i^2, far flatter along one axis than the others.
-
-    dim >= 2, condition >= 1. The cigar is straight here; BBOB bends it by the asymmetry transform.
-    """
-    d, condition = check_integer("dim", dim, 2), check_at_least("condition", condition, 1.0)
-    weights = torch.full((d,), condition, dtype=torch.float64)
-    weights[0] = 1.0
-    return _weighted_squares("bent_cigar", weights, instance, dtype, device)
+    weights = WEIGHTS[name](d, condition)
+    root, twice = weights.sqrt().to(device, dtype), (2.0 * weights).to(device, dtype)
+    return _rotated(name, d, lambda z: squared_norm(z * root), lambda z: z * twice, instance, dtype, device)
 
 
 def sharp_ridge(
@@ -103,12 +84,6 @@ def rastrigin(
         return 2.0 * z + 20.0 * math.pi * torch.sin(2.0 * math.pi * z)
 
     return _rotated("rastrigin", check_integer("dim", dim, 1), value, slope, instance, dtype, device)
-
-
-def _weighted_squares(name: str, weights: Tensor, instance: int, dtype: torch.dtype, device: Device) -> Problem:
-    """Make h(z) = sum_i weights_i z_i^2."""
-    root, twice = weights.sqrt().to(device, dtype), (2.0 * weights).to(device, dtype)
-    return _rotated(name, len(weights), lambda z: squared_norm(z * root), lambda z: z * twice, instance, dtype, device)
 
 
 def _rotated(

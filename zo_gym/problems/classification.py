@@ -27,10 +27,7 @@ def breast_cancer(
 ) -> Problem:
     """Make the problem on Wisconsin breast cancer (569 x 30, standardised, bundled with scikit-learn); +1 is benign.
 
-    Args:
-        labels: "pm1" for y in {-1, +1} as printed in the paper, "01" for y in {0, 1}.
-        dtype: Type of x and f.
-        device: Where f is evaluated.
+    For the options see `classification`.
     """
     features, targets = load_breast_cancer()
     return classification("breast_cancer", features, targets, labels=labels, dtype=dtype, device=device)
@@ -41,11 +38,7 @@ def libsvm(
 ) -> Problem:
     """Make the problem on a LIBSVM set: heart_scale (d = 13), german.numer_scale (24) or a9a (123).
 
-    Args:
-        name: The file's name.
-        labels: "pm1" for y in {-1, +1} as printed in the paper, "01" for y in {0, 1}.
-        dtype: Type of x and f.
-        device: Where f is evaluated.
+    For the options see `classification`.
 
     Raises:
         ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
@@ -83,7 +76,10 @@ def classification(
     if strange.size:
         raise ValueError(f"targets must be -1 or +1, got {strange[0]}. Map the classes to -1 and +1 first.")
     n, d = features.shape
-    examples, counts = _distinct(np.column_stack([features, targets]))
+    rows = np.column_stack([features, targets])
+    keys = rows.view(np.dtype((np.void, rows.itemsize * (d + 1)))).ravel()  # bytes: several times quicker
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    examples = rows[first]
     minus_x = torch.as_tensor(-examples[:, :-1]).to(device, dtype)
     y = torch.as_tensor(np.where(examples[:, -1] > 0, 1.0, negative)).to(device, dtype)
     root_weight = torch.as_tensor(np.sqrt(counts / n)).to(device, dtype)
@@ -108,10 +104,3 @@ def classification(
         dtype=dtype,
         device=torch.device(device),
     )
-
-
-def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the distinct rows of (n, k) and how often each occurs; by bytes, several times quicker than by columns."""
-    keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
-    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    return rows[first], counts

@@ -1,6 +1,7 @@
 """Functions with known answers: a quadratic, Rosenbrock's valley, and convex logistic regression.
 
-`instance` seeds whatever a problem draws when it is built, so that equal options mean equal problems.
+`instance` seeds whatever a problem draws when it is built, so that equal options mean equal problems. `dtype` is the
+type of x and f, `device` where f is evaluated.
 """
 
 from __future__ import annotations
@@ -24,15 +25,8 @@ def quadratic(
 ) -> Problem:
     """Make f(x) = 1/2 (x - x*)^T H (x - x*), x* ~ N(0, I), H = Q^T diag(lambda) Q; the minimum is 0 at x*.
 
-    The eigenvalues are spaced evenly on a log scale from 1 to `condition`, Q is a random rotation. Starts ~ N(0, I) /
-    sqrt(d).
-
-    Args:
-        dim: d >= 1.
-        condition: lambda_max / lambda_min >= 1; must be 1 if dim is 1.
-        instance: Seeds x* and Q.
-        dtype: Type of x and f.
-        device: Where f is evaluated.
+    The eigenvalues are spaced evenly on a log scale from 1 to `condition` >= 1, which must be 1 if dim is 1; Q is a
+    random rotation. Starts ~ N(0, I) / sqrt(d). dim >= 1.
     """
     d = check_integer("dim", dim, 1)
     condition = check_at_least("condition", condition, 1.0)
@@ -59,12 +53,7 @@ def quadratic(
 def rosenbrock(*, dim: int = 10, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Problem:
     """Make f(x) = sum_i 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2; the minimum is 0 at (1, ..., 1).
 
-    Starts are uniform in [-2, 2]^d.
-
-    Args:
-        dim: d >= 2.
-        dtype: Type of x and f.
-        device: Where f is evaluated.
+    Starts are uniform in [-2, 2]^d. dim >= 2.
 
     Reference:
         Rosenbrock (1960), "An automatic method for finding the greatest or least value of a function", in the chained
@@ -108,15 +97,8 @@ def logistic(
     """Make the convex f(w) = (1/n) sum_i log(1 + exp(-y_i w . a_i)) + l2/2 |w|^2 on synthetic data.
 
     a_i ~ N(0, I) in R^d, and y_i is +1 with probability 1 / (1 + exp(-w' . a_i)), else -1, for one w' ~ N(0, I). Starts
-    ~ N(0, I) / sqrt(d). The minimum is positive and has no closed form.
-
-    Args:
-        dim: d >= 1.
-        samples: n >= 1.
-        l2: Weight of the regulariser, >= 0; f is l2-strongly convex.
-        instance: Seeds the data.
-        dtype: Type of w and f.
-        device: Where f is evaluated.
+    ~ N(0, I) / sqrt(d). The minimum is positive and has no closed form; f is l2-strongly convex. dim >= 1, samples = n
+    >= 1, l2 >= 0.
     """
     d, n = check_integer("dim", dim, 1), check_integer("samples", samples, 1)
     half_l2 = check_at_least("l2", l2, 0.0) / 2

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -74,16 +75,16 @@ def from_callable(
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {executor!r:.80}.")
     if batched and executor is not None:
         raise ValueError("executor= runs a pointwise f in parallel; a batched f gets all points at once. Drop one.")
-    start = None if x0 is None else start_point(x0, count)
     tensors = isinstance(x0, Tensor)
     evaluate = _batched(fun, tensors) if batched else _pointwise(fun, tensors, errors, executor)
     name = getattr(fun, "__name__", type(fun).__name__)
-    if start is not None:
-        return single_problem(
-            name, len(start), evaluate, lambda generator: start.clone(), dtype=start.dtype, device=start.device
-        )
-    assert count is not None
-    return single_problem(name, count, evaluate, lambda generator: random_start(count, generator))
+    if x0 is None:
+        assert count is not None
+        return single_problem(name, count, evaluate, lambda generator: random_start(count, generator))
+    start = start_point(x0, count)
+    return single_problem(
+        name, len(start), evaluate, lambda generator: start.clone(), dtype=start.dtype, device=start.device
+    )
 
 
 def random_start(dim: int, generator: torch.Generator) -> Tensor:
@@ -116,11 +117,7 @@ def _pointwise(
 
     def evaluate(points: Tensor) -> Tensor:
         arguments = list(points.clone() if tensors else points.cpu().numpy().copy())
-        calls: list[Callable[[], Any]]
-        if executor is None:
-            calls = [lambda x=x: fun(x) for x in arguments]  # type: ignore[misc]
-        else:
-            calls = [executor.submit(fun, x).result for x in arguments]
+        calls = [partial(fun, x) if executor is None else executor.submit(fun, x).result for x in arguments]
         return torch.tensor([attempt(call) for call in calls], dtype=points.dtype, device=points.device)
 
     def attempt(call: Callable[[], Any]) -> float:

@@ -1,20 +1,13 @@
-"""Pictures for a person who watches an environment run: a `Picture` holds one run and is drawn in four ways.
+"""Pictures for a person who watches an environment run: a `Picture` holds one run.
 
-- `figure` makes a matplotlib figure: always f and best f against queries; for d = 2 also the path on the contours of f;
-  for an image also original | difference | current.
-- `rgb_array` makes the same picture as pixels. The size depends only on which panels there are, as video writers need.
-- `ansi` makes three lines of text; it needs no matplotlib.
-- `show` and `close` keep the same picture in a window that does not block.
-
-Values that are not finite are left out of every picture.
+`figure`, `rgb_array` and `show` draw it: always f and best f against queries; for d = 2 also the path on the contours
+of f; for an image also original | difference | current. `ansi` describes it in text and needs no matplotlib. Values
+that are not finite are left out.
 """
 
-from zo_gym.envs.render.canvas import figure, rgb_array
-from zo_gym.envs.render.layout import BLUE, GREY, ORANGE, VERMILLION
-from zo_gym.envs.render.panels import MAX_POINTS
-from zo_gym.envs.render.picture import Picture
-from zo_gym.envs.render.text import BARS, ansi
-from zo_gym.envs.render.window import close, show
+from zo_gym.envs.render.canvas import close, figure, rgb_array, show
+from zo_gym.envs.render.panels import BLUE, GREY, MAX_POINTS, ORANGE, VERMILLION
+from zo_gym.envs.render.picture import BARS, Picture, ansi
 
 __all__ = [
     "BARS",

@@ -1,4 +1,4 @@
-"""The data of a picture: one run as plain arrays, so that anything that runs can be drawn."""
+"""A picture: one run as plain arrays, so that anything that runs can be drawn; and the same as text, for terminals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 PlainObjective = Callable[[np.ndarray], np.ndarray]
 """f without its query counter: points (m, 2) -> values (m,)."""
+BARS = "▁▂▃▄▅▆▇█"
+"""The bars of a sparkline, lowest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +43,7 @@ class Picture:
     minimum: float | None = None
 
     def __post_init__(self) -> None:
-        """Reject arrays that do not describe one run.
-
-        Raises:
-            ValueError: The shapes disagree, or there is no entry.
-        """
+        """Raise ValueError where the arrays do not describe one run: the shapes disagree, or there is no entry."""
         n = np.size(self.queries)
         if n == 0:
             raise ValueError("queries must have at least one entry (the start of the run), got none.")
@@ -58,11 +56,9 @@ class Picture:
             return
         if self.original is None or self.current is None:
             raise ValueError("original and current must be given together: the picture shows their difference.")
-        shapes = np.shape(self.original), np.shape(self.current)
-        if len(shapes[0]) != 2 or shapes[0] != shapes[1]:
-            raise ValueError(
-                f"original and current must be images of one shape (H, W), got {shapes[0]} and {shapes[1]}."
-            )
+        old, new = np.shape(self.original), np.shape(self.current)
+        if len(old) != 2 or old != new:
+            raise ValueError(f"original and current must be images of one shape (H, W), got {old} and {new}.")
 
 
 def drawable(values: object) -> np.ndarray:
@@ -75,3 +71,28 @@ def spans_decades(values: np.ndarray) -> bool:
     """Tell whether a logarithmic axis suits the values: all positive, two decades or more from least to greatest."""
     values = values[np.isfinite(values)]
     return bool(values.size and values.min() > 0 and values.max() >= 100 * values.min())
+
+
+def ansi(picture: Picture) -> str:
+    """Describe the picture in three lines of text without colour codes; the last is a sparkline of best f."""
+    numbers = [f"queries {int(picture.queries[-1]):,}", f"f {picture.fun[-1]:.4g}", f"best f {picture.best[-1]:.4g}"]
+    if picture.target is not None:
+        numbers.append(f"target {picture.target:.4g}")
+    if picture.minimum is not None:
+        numbers.append(f"minimum {picture.minimum:.4g}")
+    return "\n".join([picture.title, "   ".join(numbers), _sparkline(picture.queries, picture.best)])
+
+
+def _sparkline(queries: np.ndarray, values: np.ndarray, width: int = 60) -> str:
+    """Draw values against queries as at most `width` bars, logarithmic where the loss curve's axis would be."""
+    finite = drawable(values)
+    seen = np.isfinite(finite)
+    if not seen.any():
+        return "(no finite value yet)"
+    queries, finite = np.asarray(queries)[seen], finite[seen]
+    ends = f"{finite[0]:.4g} -> {finite[-1]:.4g}"
+    at = np.linspace(queries[0], queries[-1], min(width, len(finite)))
+    finite = finite[np.maximum(np.searchsorted(queries, at, side="right") - 1, 0)]
+    levels = np.log(finite) if spans_decades(finite) else finite
+    levels = (levels - levels.min()) / (np.ptp(levels) or 1.0)  # 0 .. 1
+    return "".join(BARS[round(level * (len(BARS) - 1))] for level in levels) + f"  {ends}"

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from zo_gym.base import Iterate
-from zo_gym.envs.render import window
-from zo_gym.envs.render.canvas import rgb_array
-from zo_gym.envs.render.picture import Picture
-from zo_gym.envs.render.text import ansi
+from zo_gym.envs.render import canvas
+from zo_gym.envs.render.picture import Picture, ansi
 from zo_gym.problem import Problem
-from zo_gym.registry import lookup
 
 
 class EpisodeRecorder:
-    """Records an episode and draws it. For contours it evaluates f outside the oracle, which is not counted.
+    """Records an episode, which f <= `target` ends, if there is one, and draws it.
 
-    Args:
-        target: f that ends the episode, or None.
+    For contours it evaluates f outside the oracle, which is not counted.
     """
 
     def __init__(self, target: float | None) -> None:
@@ -44,37 +41,27 @@ class EpisodeRecorder:
 
     def picture(self) -> Picture:
         """Return the episode so far."""
+        problem, path = self._problem, self._path
         queries, fun, best = (np.array(column) for column in zip(*self._curve, strict=True))
-        extras: dict[str, Any] = {}
-        if self._problem.dim == 2:
-            extras = {"path": np.stack(self._path), "objective": self._objective}
-        elif self._problem.shape is not None:
-            extras = {
-                "original": self._path[0].reshape(self._problem.shape),
-                "current": self._path[-1].reshape(self._problem.shape),
-            }
-        return Picture(
-            title=f"{self._problem.name}, d = {self._problem.dim}",
-            queries=queries,
-            fun=fun,
-            best=best,
-            target=self._target,
-            minimum=self._problem.minimum,
-            **extras,
-        )
+        title = f"{problem.name}, d = {problem.dim}"
+        curve = Picture(title, queries, fun, best, target=self._target, minimum=problem.minimum)
+        if problem.dim == 2:
+            return replace(curve, path=np.stack(path), objective=self._objective)
+        if problem.shape is not None:
+            return replace(curve, original=path[0].reshape(problem.shape), current=path[-1].reshape(problem.shape))
+        return curve
 
     def render(self, mode: str) -> Any:
         """Draw the episode as an array ("rgb_array"), as text ("ansi"), or in a window ("human": return None)."""
         if mode == "human":
-            self._window = window.show(self.picture(), self._window)
+            self._window = canvas.show(self.picture(), self._window)
             return None
-        draw = lookup({"rgb_array": rgb_array, "ansi": ansi}, mode, "render_mode")
-        return draw(self.picture())
+        return ansi(self.picture()) if mode == "ansi" else canvas.rgb_array(self.picture())
 
     def close(self) -> None:
         """Close the window, if there is one."""
         if self._window is not None:
-            window.close(self._window)
+            canvas.close(self._window)
             self._window = None
 
     def _objective(self, points: np.ndarray) -> np.ndarray:

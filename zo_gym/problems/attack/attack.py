@@ -11,8 +11,7 @@ from torch import Tensor
 
 from zo_gym.checks import check_at_least, check_flag, check_integer
 from zo_gym.composite.norm_penalty import NORMS
-from zo_gym.problem import Generators, Problem
-from zo_gym.problems.attack.augment import distorted
+from zo_gym.problem import Problem
 from zo_gym.problems.attack.network import CLASSES, classifier
 from zo_gym.problems.attack.objective import CHUNK, AttackSetting
 from zo_gym.problems.attack.victim import VICTIMS, Victim, load_victim
@@ -27,9 +26,6 @@ SPLITS: dict[str, tuple[int, int | None]] = {
 }
 """Name -> its first image and how many it holds, among the correctly classified test images in a fixed order. None
 stands for the rest."""
-
-_ORDER_SEED = 0
-"""Seed of that order."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +57,14 @@ class AttackOptions:
     device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            TypeError, ValueError: One is not as described.
-        """
+        """Raise TypeError or ValueError where an option is not as described."""
         lookup(NORMS, self.norm, "norm")
         _, available = lookup(SPLITS, self.split, "split")
         check_at_least("c", self.c, 0.0)
         check_at_least("augmented_share", self.augmented_share, 0.0)
-        if available is not None and check_integer("size", self.size, 1) > available:
+        size, aimed = check_integer("size", self.size, 1), check_flag("targeted", self.targeted)
+        if available is not None and size > available:
             raise ValueError(f"size must be <= {available}, the size of split '{self.split}', got {self.size}.")
-        check_integer("size", self.size, 1)
-        aimed = check_flag("targeted", self.targeted)
         if self.target is None:
             return
         if not aimed:
@@ -150,7 +141,7 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
 
     Raises:
         ValueError: The victim is unknown, or the split holds fewer images.
-        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
+        ValueError, NotADirectoryError, FileNotFoundError: As `load_victim`.
 
     Reference: Anonymous (2022), eq. (9).
     """
@@ -165,32 +156,16 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
         )
     images, labels = pixels[chosen].to(options.device, options.dtype), classes[chosen].to(options.device)
     logits = classifier(trained.recipe, trained.weights, dtype=options.dtype, device=options.device)
-    setting = AttackSetting(logits, images, labels, options.targets(labels), float(options.c), options.norm)
-    problem = setting.problem(f"{victim}_attack", (source.recipe.side,) * 2)
-    if options.augmented_share > 0:
-        problem = _augmented(problem, images, source.recipe.side, options.augmented_share)
+    setting = AttackSetting(
+        logits, images, labels, options.targets(labels), float(options.c), options.norm, options.augmented_share
+    )
 
     def predict(x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             confidence, label = torch.softmax(logits(x.clamp(0.0, 1.0)), dim=1).max(dim=1)
         return label, confidence
 
-    return Attack(problem, images, labels, setting.targets, predict, trained)
-
-
-def _augmented(plain: Problem, images: Tensor, side: int, share: float) -> Problem:
-    """Return the problem with this share of its starts at distorted copies of the images."""
-
-    def initial(instances: Tensor, generators: Generators) -> Tensor:
-        starts = plain.initial(instances, generators)
-        draws = torch.stack([torch.rand(6, generator=g, device=g.device) for g in generators])
-        away = (draws[:, 0] < share).nonzero().squeeze(1)
-        if not len(away):
-            return starts
-        at = images[instances[away]]
-        return starts.index_copy(0, away, starts[away] - at + distorted(at, side, draws[away, 1:]))
-
-    return replace(plain, initial=initial)
+    return Attack(setting.problem(f"{victim}_attack"), images, labels, setting.targets, predict, trained)
 
 
 def _correct_images(victim: Victim, images: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -200,7 +175,7 @@ def _correct_images(victim: Victim, images: Tensor, labels: Tensor, count: int) 
     depends on it alone.
     """
     logits = classifier(victim.recipe, victim.weights)
-    order = torch.randperm(len(images), generator=make_generator(_ORDER_SEED))
+    order = torch.randperm(len(images), generator=make_generator(0))
     found: list[Tensor] = []
     for part in torch.split(order, CHUNK // 4):
         found.append(part[logits(images[part]).argmax(dim=1) == labels[part]])

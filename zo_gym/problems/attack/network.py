@@ -34,23 +34,23 @@ class Recipe:
     Attributes:
         side: Width and height of the images in pixels.
         channels: Numbers of filters of the two convolutions; None leaves these out: a perceptron with one hidden layer.
-        kernel: Width and height of the filters in pixels.
-        padding: Width of the border of zeros around the convolutions' inputs, in pixels.
         hidden: Units of the first fully connected layer.
         epochs: Passes over the training images.
-        batch_size: Images in a training step.
         learning_rate: The highest learning rate of the cycle.
+        kernel: Width and height of the filters in pixels; 0 without convolutions.
+        padding: Width of the border of zeros around the convolutions' inputs, in pixels.
+        batch_size: Images in a training step.
         seed: Seeds the initial weights and the order of the images.
     """
 
     side: int
     channels: tuple[int, int] | None
-    kernel: int
-    padding: int
     hidden: int
     epochs: int
-    batch_size: int
     learning_rate: float
+    kernel: int = 5
+    padding: int = 0
+    batch_size: int = 128
     seed: int = 0
 
     @property
@@ -88,13 +88,7 @@ def classifier(
     On the CPU a row's logits do not depend on the other rows, since the fully connected layers are `LinearMap`s and
     convolutions go image by image. Rounding is the exception: where torch has several threads and one image, or, in
     float32, where oneDNN takes another kernel for another batch. On CUDA, too, float32 has its 24 bits
-    (`exact_convolutions`).
-
-    Args:
-        recipe: The architecture.
-        weights: What `fit` returned.
-        dtype: Type of images and logits. On the CPU, float32 is about 3 times faster than float64.
-        device: Where the network is evaluated.
+    (`exact_convolutions`). On the CPU it is about 3 times faster than float64.
     """
     placed = {key: _channels_last(value.to(device, dtype)) for key, value in weights.items()}
     products = {key: linear_map(placed[key]).apply for key in ("fc1", "fc2")}
@@ -125,28 +119,21 @@ def exact_convolutions() -> Iterator[None]:
 
 
 def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
-    """Train the network.
-
-    Args:
-        recipe: The architecture and its training.
-        images: (n, d), float32 in [0, 1].
-        labels: (n,), int64.
-
-    Returns:
-        The trained weights.
-    """
-    generator = make_generator(recipe.seed)
+    """Train the network on images (n, d), float32 in [0, 1], with labels (n,), int64; return its weights."""
+    n, generator = len(images), make_generator(recipe.seed)
     weights = {key: value.requires_grad_() for key, value in _initial_weights(recipe, generator).items()}
     optimizer = torch.optim.Adam(weights.values(), lr=recipe.learning_rate)
-    steps = recipe.epochs * (len(images) // recipe.batch_size)
+    steps = recipe.epochs * (n // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     with torch.enable_grad():
-        for batch in _batches(len(images), recipe, generator):
-            logits = _logits(recipe, weights, lambda x, layer: x @ weights[layer].T, images[batch])
-            optimizer.zero_grad()
-            torch.autograd.backward(F.cross_entropy(logits, labels[batch]))
-            optimizer.step()
-            schedule.step()
+        for _ in range(recipe.epochs):  # each in a new order, its remainder left out
+            order = torch.randperm(n, generator=generator)[: n - n % recipe.batch_size]
+            for batch in torch.split(order, recipe.batch_size):
+                logits = _logits(recipe, weights, lambda x, layer: x @ weights[layer].T, images[batch])
+                optimizer.zero_grad()
+                torch.autograd.backward(F.cross_entropy(logits, labels[batch]))
+                optimizer.step()
+                schedule.step()
     return {key: value.detach().contiguous() for key, value in weights.items()}
 
 
@@ -174,10 +161,3 @@ def _initial_weights(recipe: Recipe, generator: torch.Generator) -> Weights:
 def _channels_last(weight: Tensor) -> Tensor:
     """Lay filters out so that convolutions are quicker; return other weights as they are."""
     return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
-
-
-def _batches(n: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield indices (batch_size,), every epoch in a new order with its remainder left out."""
-    for _ in range(recipe.epochs):
-        order = torch.randperm(n, generator=generator)
-        yield from torch.split(order[: n - n % recipe.batch_size], recipe.batch_size)

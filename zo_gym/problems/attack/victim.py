@@ -59,20 +59,19 @@ class Victim(NamedTuple):
 
 
 def load_victim(name: str) -> Victim:
-    """Load the victim from the cache, or train it and put it there, which takes a minute for "mnist".
+    """Load a victim, a key of `VICTIMS`, from the cache, or train it and put it there, a minute's work for "mnist".
 
     The cache is the subfolder "victims" of `$ZO_GYM_CACHE`, or of the user's cache; the file's name changes with the
     recipe and the data. A damaged file is replaced.
 
-    Args:
-        name: A key of `VICTIMS`.
-
     Raises:
-        ValueError: The name is unknown.
-        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
+        ValueError, NotADirectoryError, FileNotFoundError: The name is unknown, or the data cannot be had; see
+            `zo_gym.datasets.locate`.
     """
     source = lookup(VICTIMS, name, "victim")
-    path = _cache_path(name, source)
+    made_from = {**asdict(source.recipe), "data": source.data_sha256(), "format": _FORMAT}
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    path = cache_folder("victims") / f"{name}-{digest[:16]}.safetensors"
     if path.exists():
         try:
             return _read(path, name, source.recipe)
@@ -83,10 +82,8 @@ def load_victim(name: str) -> Victim:
     try:
         write_atomically(path, lambda temporary: _write(temporary, victim))
     except OSError as error:
-        message = (
-            f"Victim '{name}' could not be kept in {path} ({error}) and is trained anew next time. Set ZO_GYM_CACHE."
-        )
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        problem = f"could not be kept in {path} ({error}) and is trained anew next time. Set ZO_GYM_CACHE."
+        warnings.warn(f"Victim '{name}' {problem}", RuntimeWarning, stacklevel=2)
     return victim
 
 
@@ -98,12 +95,6 @@ def train(name: str, source: Source) -> Victim:
     return Victim(name, source.recipe, weights, right.double().mean().item(), _sha256(weights.values()))
 
 
-def _cache_path(name: str, source: Source) -> Path:
-    made_from = {**asdict(source.recipe), "data": source.data_sha256(), "format": _FORMAT}
-    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-    return cache_folder("victims") / f"{name}-{digest[:16]}.safetensors"
-
-
 def _write(path: Path, victim: Victim) -> None:
     from safetensors.torch import save_file
 
@@ -111,11 +102,7 @@ def _write(path: Path, victim: Victim) -> None:
 
 
 def _read(path: Path, name: str, recipe: Recipe) -> Victim:
-    """Read the victim that `_write` wrote.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Read the victim that `_write` wrote; raise ValueError where the file is damaged."""
     from safetensors import SafetensorError, safe_open
 
     names = [name for layer in recipe.shapes for name in (layer, f"{layer}.bias")]
@@ -143,10 +130,6 @@ def _mnist_examples(split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images.reshape(len(images), -1)).float().div_(255.0), torch.from_numpy(labels)
 
 
-def _mnist_sha256() -> str:
-    return " ".join(FILES[name].sha256 for files in MNIST.values() for name in files)
-
-
 def _digits_examples(split: str) -> tuple[Tensor, Tensor]:
     images, labels = (torch.from_numpy(array) for array in load_digits())
     order = torch.randperm(len(images), generator=make_generator(0))  # the file groups them by writer
@@ -154,33 +137,12 @@ def _digits_examples(split: str) -> tuple[Tensor, Tensor]:
     return images[part].flatten(1).float(), labels[part]
 
 
-def _digits_sha256() -> str:
-    return _sha256(part for split in ("train", "test") for part in _digits_examples(split))
-
+_MNIST = _mnist_examples, lambda: " ".join(FILES[name].sha256 for files in MNIST.values() for name in files)
+_DIGITS = _digits_examples, lambda: _sha256(part for split in ("train", "test") for part in _digits_examples(split))
 
 VICTIMS: dict[str, Source] = {
-    "mnist": Source(
-        Recipe(
-            side=28, channels=(20, 50), kernel=5, padding=0, hidden=500, epochs=2, batch_size=128, learning_rate=4e-3
-        ),
-        _mnist_examples,
-        _mnist_sha256,
-    ),
-    "mnist_mlp": Source(
-        Recipe(side=28, channels=None, kernel=0, padding=0, hidden=256, epochs=6, batch_size=128, learning_rate=4e-3),
-        _mnist_examples,
-        _mnist_sha256,
-    ),
-    "mnist_wide": Source(
-        Recipe(
-            side=28, channels=(32, 64), kernel=5, padding=2, hidden=1024, epochs=1, batch_size=128, learning_rate=2e-3
-        ),
-        _mnist_examples,
-        _mnist_sha256,
-    ),
-    "digits": Source(
-        Recipe(side=8, channels=(16, 32), kernel=5, padding=2, hidden=64, epochs=20, batch_size=32, learning_rate=1e-2),
-        _digits_examples,
-        _digits_sha256,
-    ),
+    "mnist": Source(Recipe(28, (20, 50), hidden=500, epochs=2, learning_rate=4e-3), *_MNIST),
+    "mnist_mlp": Source(Recipe(28, None, hidden=256, epochs=6, learning_rate=4e-3, kernel=0), *_MNIST),
+    "mnist_wide": Source(Recipe(28, (32, 64), hidden=1024, epochs=1, learning_rate=2e-3, padding=2), *_MNIST),
+    "digits": Source(Recipe(8, (16, 32), hidden=64, epochs=20, learning_rate=1e-2, padding=2, batch_size=32), *_DIGITS),
 }
