@@ -116,7 +116,9 @@ def minimize(
         own = numbers | {"smoothing": smoothing} | dict(options or {})
         return _run_baseline(log, method, start, direction_seed, own, refused)
     if options:
-        raise TypeError(f"options= are for zo_gym.BASELINES, and method '{method}' is none, got {options!r}. Drop it.")
+        raise TypeError(
+            f"options= are for zo_gym.BASELINES, and method '{method}' is not one, got {options!r}. Drop it."
+        )
     length = check_smoothing(0.01 if smoothing is None else smoothing, problem.dtype)
     return _run_method(log, method, start, direction_seed, length, numbers | parts, composite, reevaluate)
 

@@ -192,7 +192,7 @@ class Oracle:
         except Exception as error:
             raise ObjectiveError(
                 f"f of problem '{problem.name}' raised {type(error).__name__}: {error} "
-                f"(query {int(self.queries.max())}, {b * m} points in the batch). Fix f. "
+                f"(query {int(self.queries.max())}, points in its batch: {b * m}). Fix f. "
                 "From minimize, this error's .result holds the best point until then.",
                 points[0, 0].detach().cpu().numpy() if b * m == 1 else None,
             ) from error
@@ -241,6 +241,8 @@ class Oracle:
         if not bool(torch.isfinite(point).all()):
             return f"{head}: x itself is no longer finite. Lower learning_rate, or use update='adaptive'."
         place = np.array2string(point.cpu().numpy(), precision=4, threshold=6, edgeitems=3)
-        known = "" if self.on_failure == "penalize" else ", or pass on_failure='penalize' (or 'retry')"
+        known = ", or pass on_failure='penalize' (or 'retry')"
+        if self.on_failure == "penalize":
+            known = ", or choose another start: 'penalize' needs a finite value first"
         tried = f" after {RETRIES} retries" if self.on_failure == "retry" else ""
         return f"{head}{tried}, at x = {place}. A finite real number is expected: fix f there{known}."

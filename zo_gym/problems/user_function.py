@@ -34,8 +34,8 @@ def start_point(x0: Any, dim: int | None = None) -> Tensor:
     if not x.is_floating_point():
         x = x.to(torch.float64)
     if x.ndim != 1 or len(x) == 0 or (dim is not None and len(x) != dim):
-        wanted = "(d,)" if dim is None else f"({dim},)"
-        raise ValueError(f"x0 must have shape {wanted} with d >= 1, got shape {tuple(x.shape)}. Flatten it first.")
+        wanted, remedy = ("(d,) with d >= 1", "Flatten it first") if dim is None else (f"({dim},)", "Pass one of it")
+        raise ValueError(f"x0 must have shape {wanted}, got shape {tuple(x.shape)}. {remedy}.")
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"x0 must be finite, got {np.array2string(x.cpu().numpy(), precision=4, threshold=6)}.")
     return x
@@ -154,7 +154,8 @@ def _real(value: Any, what: str) -> np.ndarray:
     if array.dtype == object and all(type(entry) in (int, float) for entry in array.flat):
         array = np.array([_nearest(entry) for entry in array.flat]).reshape(array.shape)  # more than 64 bits
     if array.dtype.kind not in "fiub":
-        raise ObjectiveError(f"{what} must return real numbers, got {type(value).__name__}: {value!r:.80}.")
+        kind = type(value).__name__
+        raise ObjectiveError(f"{what} must return real numbers, got {kind}: {value!r:.80}. Return floats.")
     return array
 
 
