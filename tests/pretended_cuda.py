@@ -71,6 +71,8 @@ def pretended_cuda() -> Iterator[None]:
     """Let torch find one CUDA device inside."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
+        if hasattr(torch, "accelerator"):  # torch >= 2.6, whose optimizers ask the driver: a CUDA build here has none
+            patch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(torch, "save", partial(_save, torch.save))
         patch.setattr(torch, "load", partial(_load, torch.load))
