@@ -21,9 +21,8 @@ from .algorithms.zorl import ZODDPG, ZOSAC, ZOTD3, DirectionNoise
 from .networks.conv_batchnorm import ConvBatchNorm
 from .networks.unit_policy import DirectionalPolicy, UnitPolicy
 from .presets import DIRECTIONAL, Preset
-from .sb3.reward_scale import RewardScale
 from .sb3.slope_buffer import SlopeBuffer, SlopeBufferConfig
-from .sb3.vec_env import GymVecEnv, env_of
+from .sb3.vec_env import GymVecEnv, RewardScale, env_of
 
 NETWORKS: tuple[str, ...] = ("mlp", "cnn")
 """mlp: two hidden layers of 64. cnn: the paper's convolutions with batch normalisation."""

@@ -24,7 +24,7 @@ from zo_gym.gradient_models.guided_gp import GradientGuess
 from zo_gym.problem import Generators
 from zo_gym.registry import lookup
 from zo_gym.rng import normal
-from zo_gym.updates import RULES, conditional, sharpened
+from zo_gym.updates import RULES, conditional_gradient, sharpened
 
 from .bundle import Policy, load_policy
 
@@ -138,7 +138,7 @@ def gradient_guess(policy: Policy, context: Tensor | None) -> GradientGuess:
 
 def steps(learning_rate: float = LEARNING_RATE, sharpness: float = SHARPNESS) -> UpdateRule:
     """Return the rule of steps: at first towards the model's minimum, then sharpened, of diminishing length."""
-    return sharpened(conditional(learning_rate), sharpness)
+    return sharpened(conditional_gradient(learning_rate), sharpness)
 
 
 def follow(

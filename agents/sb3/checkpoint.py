@@ -25,9 +25,8 @@ from zo_gym.files import write_atomically
 
 from ..algorithms.zorl import DirectionNoise
 from ..console import saving_to
-from .reward_scale import RewardScale
 from .slope_buffer import SlopeBuffer
-from .vec_env import env_of
+from .vec_env import RewardScale, env_of
 
 Episode = tuple[int, float]
 """Queries spent and best f of an episode that ended."""

@@ -24,10 +24,16 @@ from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, no_estimate
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import sharpen, unit
 from zo_gym.gradient_models.gaussian_process import add_reevaluation, times_covariance
-from zo_gym.gradient_models.guided_fit import add_move, estimated_term, penalty_change, predict, update_mean_square
+from zo_gym.gradient_models.guided_fit import (
+    add_move,
+    estimated_term,
+    penalty_change,
+    predict,
+    spatial_prior,
+    update_mean_square,
+)
 from zo_gym.gradient_models.guided_settings import GuidedGPSettings
-from zo_gym.gradient_models.guided_state import GuidedState, Measurement, add_guided_slope, begin
-from zo_gym.gradient_models.optimality_gap import optimality_gap
+from zo_gym.gradient_models.guided_state import GuidedState, Measurement, add_guided_slope, begin, optimality_gap
 from zo_gym.gradient_models.probe_schedule import (
     count_probes,
     drops_guess,
@@ -35,7 +41,6 @@ from zo_gym.gradient_models.probe_schedule import (
     takes_up_guess,
     update_credit,
 )
-from zo_gym.gradient_models.spatial_prior import spatial_prior
 from zo_gym.problem import Generators
 from zo_gym.rng import normal
 from zo_gym.tree import leaves, put, take, with_leaves
@@ -177,7 +182,7 @@ def _correct(
 
 def _observe(guided: _Guided, state: GuidedState, step: Step) -> GuidedState:
     flat = guided.settings.flat
-    (change, before, end), state = optimality_gap(state, step, guided.term)
+    change, before, end, state = optimality_gap(state, step, guided.term)
     accepted = torch.ones_like(state.in_use) if step.accepted is None else step.accepted
     start, steep = step.iterate.x - step.move, (before > flat) & (end > flat)
     state = state._replace(

@@ -14,7 +14,7 @@ POWER = 0.6
 """The power with which it then falls: from 1/2 to 1 the sum of the lengths diverges and that of their squares does not,
 as convergence needs."""
 FIRST_STEPS = 100
-"""The number of steps of `conditional` that go towards the minimiser of the model."""
+"""The number of steps of `conditional_gradient` that go towards the minimiser of the model."""
 STRETCH = 1.5
 """Their length, in lengths of the steps of `diminishing`."""
 LIFT = 0.2
@@ -49,7 +49,7 @@ def diminishing(learning_rate: float) -> UpdateRule:
     return UpdateRule(lambda x: x.new_zeros(len(x)), propose)
 
 
-def conditional(learning_rate: float) -> UpdateRule:
+def conditional_gradient(learning_rate: float) -> UpdateRule:
     """Step for 100 steps to x' = x + min(1, 1.5 s_k / |v - x|) (v - x), then as `diminishing`, with the same s_k.
 
     v minimises, in the box, the linear model of the black-box part, cut off at its lower bound, plus the composite term
