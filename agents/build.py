@@ -58,11 +58,7 @@ def parts_of(algo: str, network: str) -> tuple[type[OffPolicyAlgorithm], type[Ba
 
 
 def policy_kwargs(network: str, dim: int, shape: tuple[int, ...] | None) -> dict[str, Any]:
-    """Return the keywords with which SB3's policy class builds the network.
-
-    Raises:
-        ValueError: Unknown network.
-    """
+    """Return the keywords with which SB3's policy class builds the network; an unknown one raises ValueError."""
     lookup(dict.fromkeys((*NETWORKS, DIRECTIONAL)), network, "policy")
     if network == DIRECTIONAL:
         return {"shape": shape}
@@ -95,7 +91,7 @@ def build_agent(
     device: str,
     buffer_size: int,
 ) -> OffPolicyAlgorithm:
-    """Build an untrained agent.
+    """Build an untrained agent; an unknown algo or network raises ValueError.
 
     Args:
         algo: A key of `AGENTS`.
@@ -105,9 +101,6 @@ def build_agent(
         seed: Seed of the weights, the exploration and the replay sampling.
         device: "cpu", "cuda" or "auto".
         buffer_size: Transitions kept.
-
-    Raises:
-        ValueError: Unknown algo or network.
     """
     algorithm, policy_class = parts_of(algo, preset.network)
     assert env.action_space.shape is not None

@@ -122,8 +122,7 @@ def log_comparison(run: Run, rows: Sequence[Mapping[str, Any]], drawing: Any) ->
 def run_training(args: TrainArgs) -> Path:
     """Do what `python train.py` does, and return the run folder.
 
-    Raises:
-        OSError, TypeError, ValueError: An argument is not as described, f failed, or the disk is full.
+    A wrong argument, a failure of f or a full disk raises OSError, TypeError or ValueError.
     """
     started = time.perf_counter()
     if args.resume is None:

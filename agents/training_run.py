@@ -66,11 +66,7 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
 
 
 def prepare(args: TrainArgs, folder: Path = Path()) -> Run:
-    """Build environment and agent for these arguments. Costs no queries.
-
-    Raises:
-        ValueError, TypeError: An argument is not as described.
-    """
+    """Build environment and agent for these arguments, or raise TypeError or ValueError. Costs no queries."""
     check(args)
     device = resolve_device(args.device)
     preset = preset_of(args)
@@ -177,13 +173,9 @@ def learn_within(
 
 
 def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
-    """Train until the query budget; nothing is written.
+    """Train until the query budget, and write nothing; a signal raises KeyboardInterrupt.
 
-    Returns:
-        Queries spent and best f of the first row, at the start and after every step.
-
-    Raises:
-        KeyboardInterrupt: A signal ended training.
+    Return queries spent and best f of the first row, at the start and after every step.
     """
     trace = Trajectory()
     if learn_within(run.agent, run.preset.total_queries, trace, heed_signals=True):

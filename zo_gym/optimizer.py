@@ -44,8 +44,7 @@ class Optimizer:
         reevaluate: f is noisy: query f(x) again in each step (1 query more) and report the last iterate, not the best.
         seed: Of the directions; None for a fresh one.
         as_numpy: Points come back as numpy arrays (True) or tensors (False); None for the type of x0.
-        composite: The part of f that needs no queries, taken exactly; it is asked about instance 0. None: all of f is a
-            black box.
+        composite: The part of f that needs no queries, of instance 0, taken exactly. None: all of f is a black box.
         **parts: What `zo_gym.methods.build` takes besides: learning_rate, num_directions, sampler, estimator,
             gradient_model, update, weights, gradient.
 
@@ -117,8 +116,7 @@ class Optimizer:
     def tell(self, values: Any) -> None:
         """Take the values (m,) at the points of the last `ask`, in order. Counts m queries.
 
-        Raises:
-            ObjectiveError: Not m finite real numbers. Nothing has changed: `tell` again.
+        Other than m finite real numbers raise ObjectiveError. Then nothing has changed: `tell` again.
         """
         m = self._points.shape[1]
         try:
@@ -142,11 +140,7 @@ class Optimizer:
         self._points = item.points
 
     def result(self, success: bool = True, message: str = "Asked for.") -> Result:
-        """Return the run so far as `minimize` would.
-
-        Raises:
-            RuntimeError: f(x0) has not been told yet.
-        """
+        """Return the run so far as `minimize` would; raise RuntimeError before f(x0) has been told."""
         at = self._reached()
         x, fun = (at.x, at.fx) if self._reevaluate else (at.best_x, at.best_f)
         trace = self._history.trace()

@@ -137,14 +137,11 @@ class Oracle:
         self._worst = state["worst"].to(self._worst)
 
     def __call__(self, points: Tensor, rows: np.ndarray | None = None) -> Tensor:
-        """Evaluate f.
+        """Evaluate f; return values (b, m). Costs m queries per row.
 
         Args:
             points: (b, m, d).
             rows: Indices (b,) of the runs that ask; None where all B do, in order.
-
-        Returns:
-            Values (b, m). Costs m queries per row.
 
         Raises:
             BudgetError: m is more than a run has left; nothing was evaluated.

@@ -124,8 +124,7 @@ def _overlay(infos: dict[str, Any], final: dict[str, Any], done: np.ndarray) -> 
 class RewardScale(VecEnvWrapper):
     """Divides rewards by a running mean of their size, and caps them at +-10.
 
-    A run's decreases of f shrink by orders of magnitude. An exponential mean follows them; a mean over all of history
-    (SB3's VecNormalize) would not.
+    A run's decreases of f shrink by orders of magnitude, which an exponential mean follows, unlike SB3's VecNormalize.
 
     Attributes:
         scale: Running mean of |reward|, in units of f; 0 before the first step.

@@ -1,7 +1,6 @@
 """Functions with known answers: a quadratic, Rosenbrock's valley, and convex logistic regression.
 
-`instance` seeds whatever a problem draws when it is built, so that equal options mean equal problems. `dtype` is the
-type of x and f, `device` where f is evaluated.
+`instance` seeds what a problem draws when it is built. `dtype` is the type of x and f, `device` where f is evaluated.
 """
 
 from __future__ import annotations

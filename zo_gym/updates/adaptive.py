@@ -26,8 +26,7 @@ def adaptive(learning_rate: float) -> UpdateRule:
 
     With predicted = eta (grad f . g), which the step's own slopes measure, and actual = f(x) - f(x'):
     actual <= 0: the move is rejected and eta halves; actual / predicted > 0.4: eta grows by 15 %; else it shrinks by
-    10 %. It needs no query beyond the f(x') that every step makes. Under noise a lucky value can be kept: see
-    `reevaluate`.
+    10 %. It needs no query beyond f(x'). Under noise a lucky value can be kept: see `reevaluate`.
 
     Args:
         learning_rate: The first eta > 0; a wrong one costs a handful of steps.

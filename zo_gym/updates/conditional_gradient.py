@@ -19,8 +19,7 @@ STRETCH = 1.5
 """Their length, in lengths of the steps of `diminishing`."""
 LIFT = 0.2
 """The height by which the model of the black-box part is lifted, in step length times |g|: a minimiser that only just
-reaches its lower bound would be approached for ever. Chosen, as the two above, on MNIST attacks of the split
-"validation"."""
+reaches its lower bound would be approached for ever. Chosen, as the two above, on validation attacks."""
 
 
 def step_length(longest: float, steps: Tensor) -> Tensor:

@@ -83,8 +83,7 @@ def trust_region(learning_rate: float) -> UpdateRule:
 def _minimise(gradient: Callable[[Tensor], Tensor], g: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """Minimise a function with this gradient (B, d) -> (B, d), which is g at 0, within the radius (B, 1).
 
-    Returns:
-        The end of the descent from 0, (B, d), and the decrease until there, (B,).
+    Return the end of the descent from 0, (B, d), and the decrease until there, (B,).
     """
     tiny = torch.finfo(g.dtype).tiny
     at, slope, decrease = torch.zeros_like(g), g, g.new_zeros(len(g), 1)
