@@ -42,11 +42,7 @@ DIRECTIONAL_AGENTS: dict[str, tuple[type[OffPolicyAlgorithm], type[BasePolicy]]]
 
 
 def parts_of(algo: str, network: str) -> tuple[type[OffPolicyAlgorithm], type[BasePolicy]]:
-    """Return algorithm and policy class.
-
-    Raises:
-        ValueError: Unknown algo, or one that the policy does not go with.
-    """
+    """Return algorithm and policy class; an unknown algo, or one that does not suit the policy, raises ValueError."""
     parts = lookup(AGENTS, algo, "algo")
     if network != DIRECTIONAL:
         return parts

@@ -94,17 +94,14 @@ def begin(args: TrainArgs) -> Run:
 
 
 def resume(args: TrainArgs) -> tuple[Run, list[Episode]]:
-    """Prepare the run of the folder `args.resume` where its checkpoint left it. Costs no queries.
+    """Prepare the run of the folder `args.resume` where its checkpoint left it, at no query; return its episodes, too.
 
     Args:
         args: The run's own arguments, but for --progress and --total-queries, which extends it.
 
-    Returns:
-        The run, and the episodes that had ended.
-
     Raises:
-        FileNotFoundError, ValueError: It is not a run folder, its checkpoint is damaged, another argument differs, or
-            more queries are spent than --total-queries.
+        FileNotFoundError, ValueError: It is no run folder, its checkpoint is damaged, an argument differs, or more is
+            spent than --total-queries.
     """
     folder = args.resume
     assert folder is not None

@@ -87,7 +87,8 @@ class Step(NamedTuple):
     change: Tensor
     """f(x + proposed_step) - f(x), (B,)."""
     reevaluation_difference: Tensor | None = None
-    """Second minus first evaluation of f at one x, (B,), which noise alone makes; None unless `reevaluate`."""
+    """Second minus first evaluation of f at the same x, (B,); its variance is 2 s^2 under noise of standard deviation
+    s. None unless `reevaluate`."""
     probe_slope: Tensor | None = None
     """The slope along the extra probe, (B,); None without one."""
     accepted: Tensor | None = None

@@ -65,7 +65,7 @@ forward = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=
 
 Unbiased for grad f as mu -> 0 where E[u u^T] = I. For one Gaussian direction E|g|^2 = (d + 2) |grad f|^2.
 
-Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", FoCM 17, eq. 30.
+Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", eq. 30.
 """
 
 central = Estimator(num_queries=lambda q, d: 2 * q, points=_central_points, combine=_central)

@@ -14,7 +14,7 @@ from zo_gym.checks import check_smoothing
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.errors import ObjectiveError
 from zo_gym.methods import DEFAULT_METHOD, Parts, build, require_method
-from zo_gym.problems.user_function import start_point
+from zo_gym.problems.user_function import start_point, to_tensor
 from zo_gym.registry import reject_unknown
 from zo_gym.result import Result
 from zo_gym.rng import direction_generator
@@ -172,8 +172,7 @@ def _real_tensor(values: Any) -> Tensor:
     else:
         if isinstance(values, (list, tuple)):
             values = [v.detach().cpu().numpy() if isinstance(v, Tensor) else v for v in values]
-        array = np.array(values)
-        told = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+        told = to_tensor(np.array(values))
     if told.is_complex():
         raise TypeError("complex numbers")
     return told

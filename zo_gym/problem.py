@@ -31,7 +31,8 @@ class Problem:
         name: The name that figures and run folders use.
         dim: d, the number of variables.
         fun: Computes f at points (b, m, d), row i for the i-th of the given instances, int64 (b,); (b, m). No value may
-            depend on other points. initial: Draws starts (b, d) for instances int64 (b,), row i from generator i alone.
+            depend on other points.
+        initial: Draws starts (b, d) for instances int64 (b,), row i from generator i alone.
         size: The number of instances.
         gradient: Computes grad f at x (b, d) for instances (b,); (b, d). It serves diagnostics; of all methods only the
             reference "true-gradient" uses it. None if unknown.

@@ -65,7 +65,7 @@ def ask_run(
     term: Callable[[np.ndarray | None], RowTerm] | None = None,
     fits: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Conversation:
-    """Run a method on every row, as a conversation: a question for f at the starts, a moment; then so for each step.
+    """Run a method on every row, as a conversation: its questions, and a moment after the start and after every step.
 
     Args:
         method: What `zo_gym.methods.build` returns.
@@ -149,7 +149,7 @@ def run(
     composite: bool = False,
     reevaluate: bool = False,
 ) -> Iterator[Moment]:
-    """Run a method on every row of an oracle until no row's budget holds a further step. A failure of f ends it.
+    """Run a method on every row of an oracle until no row's budget holds a further step, or f raises ObjectiveError.
 
     Args:
         oracle: Answers and counts; B rows. `oracle.queries` holds what each row has spent when a moment is yielded.

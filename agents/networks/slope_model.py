@@ -51,7 +51,7 @@ class FirstConv2d(nn.Conv2d):
     """Convolves one channel with 5 x 5 filters, stride 2 and padding 2, with a quick gradient in the image.
 
     Gradients through a stride take 4 times as long. Where the image's gradient is wanted, the layer is computed as a
-    convolution of stride 1 over the four images that every second pixel makes, with the same weights, padded to 3 x 3.
+    convolution of stride 1 over the four images that every second pixel makes, with the same weights, padded to 6 x 6.
     """
 
     def __init__(self, channels: int) -> None:

@@ -38,17 +38,11 @@ and the results are no worse."""
 
 
 def observer(policy: Policy, context: Tensor | None = None) -> Callable[[Tensor], np.ndarray]:
-    """Return the function that makes the policy's observations of x: x alone, or x and the problem's context.
+    """Return what computes the policy's observations of x: x (B, d) -> float32 (B, observation_dim).
 
     Args:
-        policy: The policy.
+        policy: The policy; one that observes more than x and the context raises ValueError.
         context: `Problem.context` (k,), or one row for each of the B rows, (B, k); None where the problem has none.
-
-    Returns:
-        x (B, d) -> observations (B, observation_dim), float32.
-
-    Raises:
-        ValueError: The policy observes more than x and the context.
     """
     config = policy.config
     k = 0 if context is None else context.shape[-1]

@@ -187,7 +187,10 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         return self._last
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of all rows and their generators as tensors and plain values, which run no code on load."""
+        """Return the state of all rows and their generators as tensors and plain values, which run no code on load.
+
+        Without an episode it raises ResetNeeded.
+        """
         if self._state is None:
             raise ResetNeeded("There is no state before reset().")
         return {

@@ -39,7 +39,7 @@ from zo_gym.rng import normal
 MOST_SLOPES, MOST_SLOPES_LARGE, LARGE = 256, 32, 10_000
 """At most 256 slopes are stored by default, and at most 32 where d > 10,000: memory is O(r d), time O(r d + r^3)."""
 STEEPEST_RISE = 100.0
-"""A rise of f, in steepest stored slopes, above which it is not stored: it describes another place than the run's."""
+"""A rise of f steeper than this many times the steepest stored slope is not stored: it is of another place."""
 ROUNDING_UNITS = 10.0
 """The assumed rounding error of f, in units in the last place of f(x)."""
 

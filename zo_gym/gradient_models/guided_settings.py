@@ -48,7 +48,7 @@ class GuidedGPSettings:
         grace_steps: The number of steps with the guess before it may be dropped.
         drop_share: The explained share of the squared slopes along moves below which the guess is dropped.
         look_period: The number of steps from one probe along a dropped guess to the next.
-        return_ratio: The squared slope along a dropped guess, in those along random directions, at which it returns.
+        return_ratio: A dropped guess's squared slope, in mean squared slopes along random directions, that restores it.
 
     Raises:
         TypeError, ValueError: An argument is not as described.

@@ -34,7 +34,7 @@ def sign(learning_rate: float) -> UpdateRule:
 def momentum(learning_rate: float, beta: float = 0.9) -> UpdateRule:
     """Step to x' = x - eta m' with m' = beta m + g (the heavy ball).
 
-    Reference: Polyak (1964), "Some methods of speeding up the convergence of iteration methods", USSR CMMP 4.
+    Reference: Polyak (1964), "Some methods of speeding up the convergence of iteration methods".
     """
     eta = check_positive("learning_rate", learning_rate)
     _require_fraction("beta", beta)

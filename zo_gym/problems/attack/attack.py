@@ -110,11 +110,7 @@ def attack(victim: str, /, **options: Any) -> Problem:
 
 
 def attack_on_image(victim: str, image: int, /, **options: Any) -> Problem:
-    """Make the problem of one image of a split; the other options are those of `AttackOptions`.
-
-    Raises:
-        TypeError, ValueError: An option is unknown or not as described, or the split does not hold the image.
-    """
+    """Make the problem of one image of a split, with the options of `attack`; one beyond it raises ValueError."""
     split = options.get("split", "train")
     _, available = lookup(SPLITS, split, "split")
     most = options.get("size", available)
