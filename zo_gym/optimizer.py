@@ -34,8 +34,7 @@ class Optimizer:
             optimizer.tell([f(x) for x in X])
         print(optimizer.result().x)
 
-    The first round asks for f(x0). A step then takes up to two rounds: the probed points, and the point that the step
-    moved to.
+    The first round asks for f(x0). A step then takes up to two rounds: the probed points, and the x' it proposes.
 
     Args:
         x0: Start (d,), array or tensor; dtype and device follow it, points come back in its type.

@@ -22,7 +22,7 @@ def direction_generator(seed: int | None, device: torch.device | str = "cpu") ->
 
 
 def seed_sequence(seed: int | None) -> np.random.SeedSequence:
-    """Make the sequence that seeds a run's generators, from an integer >= 0 or, with None, from fresh entropy."""
+    """Make the sequence that seeds a run; None takes fresh entropy, and anything but an int >= 0 raises ValueError."""
     try:
         return np.random.SeedSequence(None if seed is None else check_integer("seed", seed, 0))
     except (TypeError, ValueError) as error:

@@ -133,8 +133,7 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> Policy:
     """Read the policy that `save_policy` wrote into this folder, or into the subfolder policy of a run.
 
     Raises:
-        FileNotFoundError: No policy is there.
-        NotADirectoryError: It is a file.
+        FileNotFoundError, NotADirectoryError: No policy is there, or it is a file.
         ValueError: The files are damaged, or from another version.
     """
     if (folder / "policy").is_dir():

@@ -33,8 +33,7 @@ LEARNING_RATE = 1.0
 SHARPNESS = 2.0
 """Power p >= 1 by which steps favour the larger coordinates; see `zo_gym.updates.sharpened`."""
 REFRESH = 0.2
-"""Share of the learning rate that x moves before the policy is evaluated again. The policy then takes less time than f,
-and the results are no worse."""
+"""Share of the learning rate that x moves before the policy is evaluated again; this saves time at no worse results."""
 
 
 def observer(policy: Policy, context: Tensor | None = None) -> Callable[[Tensor], np.ndarray]:

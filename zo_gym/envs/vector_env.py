@@ -162,8 +162,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     def true_cosine(self) -> np.ndarray | None:
         """Compute each row's cos(g, grad f(x)) of the last step, (num_envs,), 0 at the start.
 
-        None without an episode or a gradient. `diagnostics=True` reports it at every step; this serves a look now and
-        then.
+        None without an episode or a gradient. It serves loggers; `diagnostics=True` reports it at every step.
         """
         state, gradient = self._state, self.config.problem.gradient
         if state is None or gradient is None:

@@ -85,16 +85,14 @@ def guided_gp(
     along moves, the row drops the guess and the slopes stored under it, and goes on as with the model `gp`, which
     probes at every step; one step in ten also probes along h, which is taken up again where that slope is steep.
 
-    Needs the estimator `span` and num_directions = 2: a step uses none, 1 to probe, or 2 to probe the guess as well.
+    Needs the estimator `span` and num_directions = 2 (else the first step raises ValueError): a step uses none, 1 to
+    probe, or 2 to probe the guess as well.
 
     Args:
         guess: Computes h. Costs no queries.
         instances: The instance that each row faces, int64 (B,); zeros for a problem of size 1.
         term: The composite term, where the run takes it exactly; guess and prediction are then of the black-box part.
         settings: The numbers.
-
-    Raises:
-        ValueError: `num_directions` is not 2; raised by the first step.
     """
     guided = _Guided(guess, term, settings)
     return GradientModel(
