@@ -99,7 +99,7 @@ def padded_product(left: Tensor, right: Tensor) -> Tensor:
     if right.shape[0] <= _LONG or len(rows) <= _BLOCK:
         product: Tensor = torch.mm(rows, right)
     else:
-        product = torch.cat([torch.mm(part, right) for part in rows.split(_BLOCK)])
+        product = torch.cat([torch.mm(part, right) for part in torch.split(rows, _BLOCK)])
     return product[: left.shape[0]]
 
 
