@@ -21,9 +21,8 @@ from .algorithms.zorl import ZODDPG, ZOSAC, ZOTD3, DirectionNoise
 from .networks.conv_batchnorm import ConvBatchNorm
 from .networks.unit_policy import DirectionalPolicy, UnitPolicy
 from .presets import DIRECTIONAL, Preset
-from .sb3.reward_scale import RewardScale
 from .sb3.slope_buffer import SlopeBuffer, SlopeBufferConfig
-from .sb3.vec_env import GymVecEnv, env_of
+from .sb3.vec_env import GymVecEnv, RewardScale, env_of
 
 NETWORKS: tuple[str, ...] = ("mlp", "cnn")
 """mlp: two hidden layers of 64. cnn: the paper's convolutions with batch normalisation."""
@@ -43,11 +42,7 @@ DIRECTIONAL_AGENTS: dict[str, tuple[type[OffPolicyAlgorithm], type[BasePolicy]]]
 
 
 def parts_of(algo: str, network: str) -> tuple[type[OffPolicyAlgorithm], type[BasePolicy]]:
-    """Return algorithm and policy class.
-
-    Raises:
-        ValueError: Unknown algo, or one that the policy does not go with.
-    """
+    """Return algorithm and policy class; an unknown algo, or one that does not suit the policy, raises ValueError."""
     parts = lookup(AGENTS, algo, "algo")
     if network != DIRECTIONAL:
         return parts
@@ -59,11 +54,7 @@ def parts_of(algo: str, network: str) -> tuple[type[OffPolicyAlgorithm], type[Ba
 
 
 def policy_kwargs(network: str, dim: int, shape: tuple[int, ...] | None) -> dict[str, Any]:
-    """Return the keywords with which SB3's policy class builds the network.
-
-    Raises:
-        ValueError: Unknown network.
-    """
+    """Return the keywords with which SB3's policy class builds the network; an unknown one raises ValueError."""
     lookup(dict.fromkeys((*NETWORKS, DIRECTIONAL)), network, "policy")
     if network == DIRECTIONAL:
         return {"shape": shape}
@@ -96,7 +87,7 @@ def build_agent(
     device: str,
     buffer_size: int,
 ) -> OffPolicyAlgorithm:
-    """Build an untrained agent.
+    """Build an untrained agent; an unknown algo or network raises ValueError.
 
     Args:
         algo: A key of `AGENTS`.
@@ -106,9 +97,6 @@ def build_agent(
         seed: Seed of the weights, the exploration and the replay sampling.
         device: "cpu", "cuda" or "auto".
         buffer_size: Transitions kept.
-
-    Raises:
-        ValueError: Unknown algo or network.
     """
     algorithm, policy_class = parts_of(algo, preset.network)
     assert env.action_space.shape is not None

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 from stable_baselines3.common.logger import Figure, HParam, configure
@@ -30,19 +30,10 @@ NO_HYPER_PARAMETERS = ("progress", "checkpoint_every", "eval_seeds", "threads")
 """Arguments on which results do not depend; TensorBoard's table leaves them out."""
 
 
-class Learned(NamedTuple):
-    """Holds the outcome of training."""
-
-    interrupted: bool
-    """Whether a signal ended it before its budget was spent."""
-    metrics: MetricsCallback
-    """The metrics that were logged, and the episodes that ended."""
-    policy: Policy
-    """The policy as it was saved."""
-
-
-def learn(run: Run, episodes: Sequence[Episode] = ()) -> Learned:
+def learn(run: Run, episodes: Sequence[Episode] = ()) -> tuple[bool, MetricsCallback, Policy]:
     """Train until the query budget or a signal; log, checkpoint, save the policy. A resumed run has `episodes` already.
+
+    Return whether a signal ended it, the metrics with all episodes that ended, and the policy as it was saved.
 
     Raises:
         ObjectiveError: f failed; the policy is saved as it was then.
@@ -68,12 +59,12 @@ def learn(run: Run, episodes: Sequence[Episode] = ()) -> Learned:
     save_checkpoint(agent, folder / "checkpoint.pt", metrics.episodes)
     if not interrupted and isinstance(agent, Directional):
         agent.finish(run.preset.final_updates)
-    return Learned(interrupted, metrics, save_policy(agent, policy_config(run), folder / "policy"))
+    return interrupted, metrics, save_policy(agent, policy_config(run), folder / "policy")
 
 
-def finish(run: Run, learned: Learned, seconds: float) -> None:
+def finish(run: Run, metrics: MetricsCallback, policy: Policy, seconds: float) -> None:
     """Compare, print the table, and write result.json, comparison.md and the figure."""
-    args, folder, metrics = run.args, run.folder, learned.metrics
+    args, folder = run.args, run.folder
     result: dict[str, Any] = {
         "training_queries": metrics.total_queries(),
         "training_steps": run.agent.num_timesteps,
@@ -85,7 +76,7 @@ def finish(run: Run, learned: Learned, seconds: float) -> None:
         print(f"First episode, learning from scratch: f = {first:.6g} after {first_queries} queries, all counted.")
     if args.eval_seeds > 0:
         seeds = range(FIRST_TEST_SEED, FIRST_TEST_SEED + args.eval_seeds)
-        curves = compare(learned.policy, run.settings, seeds)
+        curves = compare(policy, run.settings, seeds)
         rows = rows_of(curves)
         result["comparison"] = rows
         print_table(
@@ -122,8 +113,7 @@ def log_comparison(run: Run, rows: Sequence[Mapping[str, Any]], drawing: Any) ->
 def run_training(args: TrainArgs) -> Path:
     """Do what `python train.py` does, and return the run folder.
 
-    Raises:
-        OSError, TypeError, ValueError: An argument is not as described, f failed, or the disk is full.
+    A wrong argument, a failure of f or a full disk raises OSError, TypeError or ValueError.
     """
     started = time.perf_counter()
     if args.resume is None:
@@ -134,9 +124,9 @@ def run_training(args: TrainArgs) -> Path:
     folder = run.folder
     print(f"Run folder: {folder}   (watch it: tensorboard --logdir {run.args.logdir})")
     try:
-        learned = learn(run, episodes)
-        if not learned.interrupted:
-            finish(run, learned, time.perf_counter() - started)
+        interrupted, metrics, policy = learn(run, episodes)
+        if not interrupted:
+            finish(run, metrics, policy, time.perf_counter() - started)
             print(f"Saved policy and results in {folder}. Look closer: python evaluate.py {folder}")
             return folder
     except KeyboardInterrupt:  # in what follows the last query

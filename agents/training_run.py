@@ -66,11 +66,7 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
 
 
 def prepare(args: TrainArgs, folder: Path = Path()) -> Run:
-    """Build environment and agent for these arguments. Costs no queries.
-
-    Raises:
-        ValueError, TypeError: An argument is not as described.
-    """
+    """Build environment and agent for these arguments, or raise TypeError or ValueError. Costs no queries."""
     check(args)
     device = resolve_device(args.device)
     preset = preset_of(args)
@@ -98,17 +94,14 @@ def begin(args: TrainArgs) -> Run:
 
 
 def resume(args: TrainArgs) -> tuple[Run, list[Episode]]:
-    """Prepare the run of the folder `args.resume` where its checkpoint left it. Costs no queries.
+    """Prepare the run of the folder `args.resume` where its checkpoint left it, at no query; return its episodes, too.
 
     Args:
         args: The run's own arguments, but for --progress and --total-queries, which extends it.
 
-    Returns:
-        The run, and the episodes that had ended.
-
     Raises:
-        FileNotFoundError, ValueError: It is not a run folder, its checkpoint is damaged, another argument differs, or
-            more queries are spent than --total-queries.
+        FileNotFoundError, ValueError: It is no run folder, its checkpoint is damaged, an argument differs, or more is
+            spent than --total-queries.
     """
     folder = args.resume
     assert folder is not None
@@ -177,13 +170,9 @@ def learn_within(
 
 
 def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
-    """Train until the query budget; nothing is written.
+    """Train until the query budget, and write nothing; a signal raises KeyboardInterrupt.
 
-    Returns:
-        Queries spent and best f of the first row, at the start and after every step.
-
-    Raises:
-        KeyboardInterrupt: A signal ended training.
+    Return queries spent and best f of the first row, at the start and after every step.
     """
     trace = Trajectory()
     if learn_within(run.agent, run.preset.total_queries, trace, heed_signals=True):

@@ -287,7 +287,8 @@ def test_a_second_sigterm_kills_at_once(tmp_path: Path, monkeypatch: pytest.Monk
         return replace(problem, fun=fun)
 
     monkeypatch.setitem(PROBLEMS, "quadratic", watched)
-    assert learn(prepare(tiny(tmp_path, total_queries=300), tmp_path)).interrupted
+    interrupted, *_ = learn(prepare(tiny(tmp_path, total_queries=300), tmp_path))
+    assert interrupted
     assert found[20] == signal.SIG_DFL
 
 

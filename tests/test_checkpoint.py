@@ -24,7 +24,7 @@ from zo_gym.agents.arguments import TrainArgs, preset_of
 from zo_gym.agents.sb3 import callbacks, checkpoint
 from zo_gym.agents.sb3.callbacks import NEVER, Checkpoints, QueryBudget, TrainingDone
 from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint, seal
-from zo_gym.agents.sb3.reward_scale import RewardScale
+from zo_gym.agents.sb3.vec_env import RewardScale
 from zo_gym.agents.training_run import prepare
 
 TINY = TrainArgs(

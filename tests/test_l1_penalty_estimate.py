@@ -25,7 +25,7 @@ from zo_gym.oracle import Oracle
 from zo_gym.problem import repeated
 from zo_gym.rng import make_generator
 from zo_gym.run import Moment, run
-from zo_gym.updates import conditional, diminishing, sharpened
+from zo_gym.updates import conditional_gradient, diminishing, sharpened
 
 Updated = tuple[L1PenaltyEstimate, torch.Tensor]
 
@@ -56,7 +56,7 @@ def guided(rows: int = ROWS, factor: float = 1.0, term: CompositeTerm | None = N
 
 def follow(model: GradientModel, c: float, budget: int, rows: int = ROWS) -> Moment:
     """Return where runs with this model end."""
-    method = Method(None, span, sharpened(conditional(0.3), 2.0), 2, model=model)
+    method = Method(None, span, sharpened(conditional_gradient(0.3), 2.0), 2, model=model)
     generators = [make_generator(i) for i in range(rows)]
     oracle = Oracle(repeated(hinge(c), rows), rows, budget=budget)
     *_, last = run(oracle, method, START.expand(rows, D).clone(), generators)
@@ -198,7 +198,7 @@ def test_rows_that_do_not_use_it_step_as_if_there_were_none() -> None:
     part_there, g = torch.full((2,), 6.0, dtype=F64), SLOPES.expand(2, D)
     minimise = term.minimise_model
     estimate = Estimate(g, x.new_zeros(2, 0), c, lambda lift: minimise(x, part_there, g, lift))
-    targets = [rule.propose(rule.init(x), x, c, estimate)[0] for rule in (conditional(0.3), diminishing(0.3))]
+    targets = [rule.propose(rule.init(x), x, c, estimate)[0] for rule in (conditional_gradient(0.3), diminishing(0.3))]
     assert torch.equal(targets[0][1], targets[1][1])
     assert not torch.allclose(targets[0][0], targets[1][0])
 

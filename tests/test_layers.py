@@ -85,7 +85,7 @@ def module_of(path: str) -> str:
 
 
 def unit_of(module: str) -> str | None:
-    """Return the unit that a module belongs to: "zo_gym.samplers.history" -> "samplers"; None where it has no place."""
+    """Return the unit that a module belongs to: "zo_gym.samplers.guessed" -> "samplers"; None where it has no place."""
     name = module.removeprefix("zo_gym.")
     if name in LAYER_OF:
         return name

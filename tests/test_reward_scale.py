@@ -11,8 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from zo_gym import ENV_ID
-from zo_gym.agents.sb3.reward_scale import LARGEST, MEMORY, RewardScale
-from zo_gym.agents.sb3.vec_env import GymVecEnv
+from zo_gym.agents.sb3.vec_env import LARGEST, MEMORY, GymVecEnv, RewardScale
 
 
 class Script(VecEnv):

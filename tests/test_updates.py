@@ -18,7 +18,7 @@ from zo_gym.updates import (
     adam,
     adamm,
     adaptive,
-    conditional,
+    conditional_gradient,
     diminishing,
     momentum,
     polyak,
@@ -147,7 +147,7 @@ def test_minimises_a_parabola(name: str) -> None:
     curvature = torch.arange(1.0, D + 1, dtype=torch.float64)
     fun = lambda x: 0.5 * (curvature * x.square()).sum(1)  # noqa: E731
     x = torch.ones(1, D, dtype=torch.float64)
-    rate = {"diminishing": 0.1, "conditional": 0.1}.get(name, 0.01)  # a length: the way is 2
+    rate = {"diminishing": 0.1, "conditional-gradient": 0.1}.get(name, 0.01)  # a length: the way is 2
     assert descend(RULES[name](rate), fun, lambda x: curvature * x, x, 1500).item() < 1e-3 * fun(x).item()
 
 
@@ -158,7 +158,9 @@ def test_follows_the_valley_of_rosenbrock(name: str) -> None:
     Rates: 1e-3 is half of 2 / lambda_max; momentum 0.9 multiplies it by 10; Adam's step is eta itself, with 2 to go;
     AdaMM divides by the largest |g| so far, 230 at the start; the rate of the last two is a length, of a way of 3.
     """
-    rate = {"momentum": 1e-4, "adam": 1e-2, "adamm": 0.23, "diminishing": 0.1, "conditional": 0.1}.get(name, 1e-3)
+    rate = {"momentum": 1e-4, "adam": 1e-2, "adamm": 0.23, "diminishing": 0.1, "conditional-gradient": 0.1}.get(
+        name, 1e-3
+    )
     x = tensor(-1.2, 1.0)
     assert descend(RULES[name](rate), rosenbrock, rosenbrock_gradient, x, 4000).item() < 0.01 * rosenbrock(x).item()
 
@@ -341,7 +343,7 @@ def test_diminishing_steps_have_a_length_that_only_their_number_decides() -> Non
 
 def test_conditional_steps_go_to_the_minimiser_and_no_farther_then_as_diminishing_ones() -> None:
     """Minimiser (3, 4): from 0, 1.5 * 2 of the 5 on the first of 100 steps; from (3, 3.5), all of the way."""
-    rule, x, target = conditional(2.0), tensor(0, 0), tensor(3, 4)
+    rule, x, target = conditional_gradient(2.0), tensor(0, 0), tensor(3, 4)
     lifted: list[float] = []
 
     def find(beyond: Tensor) -> Tensor:
@@ -366,12 +368,12 @@ def test_conditional_steps_go_to_the_minimiser_and_no_farther_then_as_diminishin
 
 def test_conditional_steps_without_a_composite_term_are_diminishing_ones() -> None:
     gradients = randn(5, 1, 2)
-    ends = [moves(rule(0.7), tensor(1, 2), gradients) for rule in (conditional, diminishing)]
+    ends = [moves(rule(0.7), tensor(1, 2), gradients) for rule in (conditional_gradient, diminishing)]
     assert torch.equal(*ends)
 
 
 def test_sharpened_conditional_steps_keep_their_minimiser() -> None:
-    rule, target = sharpened(conditional(1.0), 2.0), tensor(0.2, 0.3)
+    rule, target = sharpened(conditional_gradient(1.0), 2.0), tensor(0.2, 0.3)
     x = tensor(0, 0)
     moved, _ = rule.propose(
         rule.init(x), x, tensor(1)[0], estimate_of(tensor(1, 5))._replace(minimise_model=lambda beyond: target)

@@ -6,9 +6,8 @@ earlier steps) and an **update rule** (how to move, and whether to keep the move
 together: probe, estimate, correct, move. `zo_gym.run` repeats it over a counted oracle; the environments, `minimize`
 and the ask-and-tell `Optimizer` are shells around these two.
 
-Shape letters used everywhere: ``B`` rows (independent runs advanced as one batch; a single run is B = 1), ``d``
-dimension, ``q`` directions per step, ``m`` points queried per row, ``r`` remembered slopes. Values are always
-minimised.
+Shape letters: ``B`` rows (independent runs advanced as one batch; a single run is B = 1), ``d`` dimension, ``q``
+directions per step, ``m`` points queried per row, ``r`` remembered slopes. Values are always minimised.
 
 Symbols follow Anonymous (2022), "Learning Sampling Policy for Faster Derivative Free Optimization" ("the paper"):
 x the iterate, u a direction, mu the smoothing, eta the learning rate, g a gradient estimate. A *slope* is a signed
@@ -125,8 +124,7 @@ class GradientModel(NamedTuple):
     init: Callable[[Tensor], State]
     """x (B, d) -> state."""
     probe: Callable[[State, Tensor, int, Generators], tuple[Tensor, State]]
-    """(state, x (B, d), q, generators) -> directions (B, q, d) along which the model is most uncertain, state. Costs no
-    queries."""
+    """(state, x (B, d), q, generators) -> directions (B, q, d), the most uncertain ones, state. Costs no queries."""
     correct: Callable[[State, Tensor, Tensor, Estimate], tuple[Tensor, State]]
     """(state, x (B, d), directions (B, q, d), estimate) -> a better g (B, d) that uses earlier steps too, state."""
     observe: Callable[[State, Step], State]
@@ -137,16 +135,14 @@ class GradientModel(NamedTuple):
     """(state after `correct`, points (B, d)) -> predicted grad f there, (B, d). Costs no queries. None where the model
     predicts nothing away from x."""
     composite_term: Callable[[State], RowTerm] | None = None
-    """state after `correct` -> a term of f that the model estimates from earlier steps; it is used where the problem
-    declares none. None where no term is estimated."""
+    """state after `correct` -> a term of f that the model estimates, used where the problem declares none; or None."""
 
 
 class Estimator(NamedTuple):
     """Chooses which points to query, and turns their values into a gradient estimate."""
 
     num_queries: Callable[[int, int], int]
-    """(q, d) -> m, the queries a row spends on one estimate; f(x) is cached and does not count. Raises ValueError where
-    q is too large."""
+    """(q, d) -> m, a row's queries for one estimate, without f(x), which is cached; ValueError where q is too large."""
     points: Callable[[Tensor, Tensor, float], Tensor]
     """(x (B, d), directions (B, q, d), mu) -> points (B, m, d)."""
     combine: Callable[[Tensor, Tensor, Tensor, float], Estimate]
@@ -179,7 +175,7 @@ class Gate(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A zeroth-order method, ready to run at one dimension.
+    """A zeroth-order method, ready to run at one dimension; without sampler and model it raises ValueError.
 
     Attributes:
         sampler: Which directions to probe; None: those that the gradient model is most uncertain of.
@@ -187,9 +183,6 @@ class Method:
         update: How to move.
         num_directions: q.
         model: What earlier slopes say of the gradient; None: each step's estimate is its own queries' alone.
-
-    Raises:
-        ValueError: There is neither a sampler nor a model.
     """
 
     sampler: Sampler | None

@@ -5,8 +5,7 @@ bit. On the CPU that rules out much of the obvious code:
 
 * BLAS uses another order of summation in the last (rows mod 4) rows, and where a row does not start on a cache line, so
   every operand of a `LinearMap` is padded with zeros: rows to a multiple of 4, columns to whole lines;
-* sigmoid, softplus and fused multiply-adds round otherwise in a vector's tail than in its body; exp, log1p, sin and the
-  four operations do not;
+* sigmoid, softplus and fused multiply-adds round otherwise in a vector's tail; exp, log1p, sin and + - x / do not;
 * a lone long row is summed in pieces, one a thread, but its 2-norm is not, so sums of non-negative terms are 2-norms
   here; and the norm, too, depends on whether the row lies contiguous in memory.
 
@@ -100,7 +99,7 @@ def padded_product(left: Tensor, right: Tensor) -> Tensor:
     if right.shape[0] <= _LONG or len(rows) <= _BLOCK:
         product: Tensor = torch.mm(rows, right)
     else:
-        product = torch.cat([torch.mm(part, right) for part in rows.split(_BLOCK)])
+        product = torch.cat([torch.mm(part, right) for part in torch.split(rows, _BLOCK)])
     return product[: left.shape[0]]
 
 

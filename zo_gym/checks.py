@@ -1,7 +1,6 @@
 """Checks of what users pass; messages name the argument, what is expected, and the value.
 
-Every check returns the value as a plain int, float or bool, and raises TypeError for another type, or ValueError for a
-number out of range.
+Each returns a plain int, float or bool; another type raises TypeError, and a number out of range ValueError.
 """
 
 from __future__ import annotations

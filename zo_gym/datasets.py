@@ -66,9 +66,8 @@ FILES: dict[str, DataFile] = {
 def locate(name: str) -> Path:
     """Return the path of a checked copy of a file in `FILES`; download it if need be.
 
-    The search goes to `$ZO_GYM_DATA/<folder>/<name>`, then `$ZO_GYM_DATA/<name>`, then the cache folder
-    (`$ZO_GYM_CACHE`, or the user's cache), then the official URL, from where the file is downloaded into the cache,
-    atomically.
+    The search goes to `$ZO_GYM_DATA/<folder>/<name>`, `$ZO_GYM_DATA/<name>`, the cache folder (`$ZO_GYM_CACHE`, or the
+    user's cache), and the official URL, whose file is put into the cache, atomically.
 
     Raises:
         ValueError: The name is unknown, or the file's checksum is wrong.
@@ -122,11 +121,7 @@ def cache_folder(name: str) -> Path:
 def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
     """Load a LIBSVM binary classification set: "heart_scale", "german.numer_scale", "a9a" or "a9a.t".
 
-    Returns:
-        Features (n, d), float64 CSR, and labels (n,), float64 in {-1, +1}.
-
-    Raises:
-        ValueError, NotADirectoryError, FileNotFoundError: The file cannot be had; see `locate`.
+    Return features (n, d), float64 CSR, and labels (n,), float64 in {-1, +1}. Errors are those of `locate`.
 
     Reference: Chang and Lin (2011), "LIBSVM", ACM TIST 2.
     """
@@ -141,9 +136,8 @@ def load_libsvm(name: str) -> tuple[csr_matrix, np.ndarray]:
 def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
     """Load scikit-learn's bundled Wisconsin breast cancer set, standardised; it needs no download.
 
-    Returns:
-        Features (569, 30), float64, each column of mean 0 and (population) standard deviation 1, and labels (569,),
-        float64: +1 benign, -1 malignant.
+    Return features (569, 30), each column of mean 0 and (population) standard deviation 1, and labels (569,), +1
+    benign, -1 malignant; all float64.
     """
     from sklearn import datasets
 
@@ -155,11 +149,7 @@ def load_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
 def load_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Load the MNIST handwritten digits, split "train" (n = 60,000) or "test" (n = 10,000).
 
-    Returns:
-        Images (n, 28, 28), uint8 with 255 for ink, and labels (n,), int64 from 0 to 9.
-
-    Raises:
-        ValueError, NotADirectoryError, FileNotFoundError: The file cannot be had; see `locate`.
+    Return images (n, 28, 28), uint8 with 255 for ink, and labels (n,), int64 from 0 to 9. Errors are those of `locate`.
 
     Reference: LeCun, Bottou, Bengio and Haffner (1998), "Gradient-based learning applied to document recognition".
     """
@@ -170,8 +160,7 @@ def load_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """Load scikit-learn's bundled 8 x 8 handwritten digits (the test part of UCI's set); they need no download.
 
-    Returns:
-        Images (1797, 8, 8), float64, multiples of 1/16 in [0, 1] with 1 for ink, and labels (1797,), int64 from 0 to 9.
+    Return images (1797, 8, 8), float64, multiples of 1/16 in [0, 1] with 1 for ink, and labels (1797,), int64, 0 to 9.
     """
     from sklearn import datasets
 

@@ -22,8 +22,7 @@ def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
 
     Args:
         g: The vectors, (B, d).
-        sharpness: p >= 1, a number or (B, 1). 1 keeps the direction of g; infinity would keep its largest coordinate
-            alone.
+        sharpness: p >= 1, a number or (B, 1). 1 keeps the direction of g; infinity would keep its largest entry.
     """
     largest = g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
     share = g.abs() / largest
@@ -34,14 +33,11 @@ def sharpen(g: Tensor, sharpness: float | Tensor) -> Tensor:
 
 
 def orthonormalise(u: Tensor) -> Tensor:
-    """Return an orthonormal basis of the span of the directions (B, q, d), row by row; q <= d.
+    """Return an orthonormal basis of the span of the directions (B, q, d), row by row; q > d raises ValueError.
 
     This is Gram-Schmidt with each vector projected and normalised twice, from operations that give a row the same bits
     in every batch; LAPACK's QR does not, and its threads cost more than they save on such small matrices. The first
     basis vector has the first direction; one that depends linearly on the earlier ones is 0.
-
-    Raises:
-        ValueError: q > d.
 
     Reference: Giraud et al. (2005), "Rounding error analysis of the classical Gram-Schmidt orthogonalization process",
     Numer. Math. 101 (twice is enough).

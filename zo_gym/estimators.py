@@ -1,8 +1,7 @@
 """Estimators: they choose the points to query, and turn their values into a gradient.
 
-With slopes delta_i = (f(x + mu u_i) - f(x)) / mu every estimate here is g = sum_i w_i delta_i u_i, so the queries
-also measure grad f . g = sum_i w_i delta_i^2 (`Estimate.gain`): a step -eta g lowers the linear model of f by eta times
-that.
+With slopes delta_i = (f(x + mu u_i) - f(x)) / mu every estimate here is g = sum_i w_i delta_i u_i, so the queries also
+measure grad f . g = sum_i w_i delta_i^2 (`Estimate.gain`).
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ forward = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=
 
 Unbiased for grad f as mu -> 0 where E[u u^T] = I. For one Gaussian direction E|g|^2 = (d + 2) |grad f|^2.
 
-Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", Found. Comput. Math.
-17, eq. 30.
+Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", eq. 30.
 """
 
 central = Estimator(num_queries=lambda q, d: 2 * q, points=_central_points, combine=_central)
@@ -89,8 +87,7 @@ def _span_queries(q: int, d: int) -> int:
 span = Estimator(num_queries=_span_queries, points=_forward_points, combine=_span, prepare=orthonormalise)
 """Estimates the projection of grad f on the span of the directions: g = sum_i delta_i v_i. Costs q queries per row.
 
-The v_i are an orthonormal basis of the span. For q = 1 this is eq. 2 with |u| = 1, the transition of the paper's MDP.
-|g| <= |grad f| as mu -> 0.
+The v_i are an orthonormal basis; |g| <= |grad f| as mu -> 0. For q = 1 this is eq. 2 with |u| = 1, the paper's MDP.
 """
 
 ESTIMATORS: dict[str, Estimator] = {"forward": forward, "central": central, "coordinate": coordinate, "span": span}

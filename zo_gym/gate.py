@@ -50,16 +50,14 @@ def hysteresis(
 ) -> Gate:
     """Return a gate that opens on a running mean of calibrated rho, and shuts when the mean falls.
 
-    An open gate measures rho again after every `period` policy steps: by one random step (q + 2 queries) that also
-    probes the policy.
+    After every `period` policy steps an open gate measures rho again, by one random step (q + 2 queries).
 
     Args:
         threshold: The gate opens at mean rho / perfect_rho >= threshold.
         dim: d.
         num_directions: q.
         release: It shuts at mean rho / perfect_rho < release * threshold.
-        memory: The weight of the past in the running mean, in [0, 1); the mean starts at 0, so that one lucky
-            measurement does not open the gate.
+        memory: The weight of the past in the running mean, in [0, 1); it starts at 0: one lucky rho opens no gate.
         period: The policy steps between two measurements.
     """
     perfect = perfect_rho(dim, num_directions)

@@ -35,13 +35,11 @@ class Recipe:
     """The parts of a named method, by name.
 
     Attributes:
-        sampler: A key of `SAMPLERS`; None: the gradient model's own probes. With `needs_gradient` it is
-            "true-gradient", which is no key.
+        sampler: A key of `SAMPLERS`; None: the gradient model's own probes; "true-gradient" with `needs_gradient`.
         estimator: A key of `ESTIMATORS`.
         update: A key of `RULES`.
         num_directions: q; at most d where the estimator is "span".
-        learning_rate: Computes the default eta from d. The best one depends on f: tune it, except for "adaptive" and
-            "trust-region".
+        learning_rate: Computes the default eta from d; tune it, but for "adaptive" and "trust-region".
         gradient_model: A key of `GRADIENT_MODELS`, or None.
         needs_gradient: The sampler is made from grad f: a yardstick, not a method for a black box.
     """
@@ -123,8 +121,7 @@ def build(method: str, dim: int, **options: Any) -> Method:
     """Build the named method at dimension `dim`, with any part replaced.
 
     Args:
-        method: A key of `METHODS` or of `added_methods()`; "<key>:<variant>" for an added one that comes in variants,
-            e.g. "pretrained:mnist-attack".
+        method: A key of `METHODS` or of `added_methods()`; or "<key>:<variant>", as in "pretrained:mnist-attack".
         dim: d.
         **options: Attributes of `Parts`.
 
@@ -179,13 +176,10 @@ class Parts:
         update: Instead of the method's: a name or an `UpdateRule`.
         weights: A trained optimizer or its file, for "zo-lstm" and other uses of "query-rnn" and "update-rnn", which
             need it; for "zo-rl" and "pretrained" the folder of a policy.
-        gradient: Points (m, d) -> grad f (m, d), for "true-gradient", which needs it; no other method uses it. Its
-            evaluations are not queries.
+        gradient: Points (m, d) -> grad f (m, d), which "true-gradient" alone takes, and needs, at no query.
         context: What the problem tells a policy besides x, one line a row of the run, (B, k); for added methods.
-        composite: The composite term where the run takes it exactly, rows numbered from 0; for added methods whose
-            directions depend on it.
-        sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`); None for
-            1, all alike.
+        composite: The composite term that the run takes exactly, rows numbered from 0; for added methods that use it.
+        sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`); None: 1.
     """
 
     learning_rate: float | None = None

@@ -74,8 +74,7 @@ def minimize(
             "pretrained": the folder of a run of train.py, or of a policy.
         options: Of a baseline: further keywords, e.g. {"sigma0": 1.0} for "cma-es".
         target: Stop as soon as an iterate has f <= target.
-        callback: Called with a `Progress` after every step; it stops the run by returning True or raising
-            StopIteration.
+        callback: Called with a `Progress` after every step; True or StopIteration from it ends the run.
         seed: Of directions, random starts and noise; None for a fresh one. Equal seeds give equal runs.
         batched: `fun` takes all points of a step at once.
         reevaluate: f is noisy: query f(x) again in each step and return the last iterate, not the luckiest. No baseline
@@ -94,8 +93,7 @@ def minimize(
         TypeError, ValueError: An argument is not as described, does not go with the method, or the budget is too small
             for one step.
         ImportError: The method needs a library that is not installed.
-        ObjectiveError: f raised or returned something other than a finite real number; its `.result` holds the best
-            point found until then.
+        ObjectiveError: f raised, or returned no finite real number; `.result` holds the best point until then.
 
     Reference: Algorithm 1 of the paper; Nesterov and Spokoiny (2017).
     """

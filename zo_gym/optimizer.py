@@ -14,7 +14,7 @@ from zo_gym.checks import check_smoothing
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.errors import ObjectiveError
 from zo_gym.methods import DEFAULT_METHOD, Parts, build, require_method
-from zo_gym.problems.user_function import start_point
+from zo_gym.problems.user_function import start_point, to_tensor
 from zo_gym.registry import reject_unknown
 from zo_gym.result import Result
 from zo_gym.rng import direction_generator
@@ -34,8 +34,7 @@ class Optimizer:
             optimizer.tell([f(x) for x in X])
         print(optimizer.result().x)
 
-    The first round asks for f(x0). A step then takes up to two rounds: the probed points, and the point that the step
-    moved to.
+    The first round asks for f(x0). A step then takes up to two rounds: the probed points, and the x' it proposes.
 
     Args:
         x0: Start (d,), array or tensor; dtype and device follow it, points come back in its type.
@@ -44,8 +43,7 @@ class Optimizer:
         reevaluate: f is noisy: query f(x) again in each step (1 query more) and report the last iterate, not the best.
         seed: Of the directions; None for a fresh one.
         as_numpy: Points come back as numpy arrays (True) or tensors (False); None for the type of x0.
-        composite: The part of f that needs no queries, taken exactly; it is asked about instance 0. None: all of f is a
-            black box.
+        composite: The part of f that needs no queries, of instance 0, taken exactly. None: all of f is a black box.
         **parts: What `zo_gym.methods.build` takes besides: learning_rate, num_directions, sampler, estimator,
             gradient_model, update, weights, gradient.
 
@@ -117,8 +115,7 @@ class Optimizer:
     def tell(self, values: Any) -> None:
         """Take the values (m,) at the points of the last `ask`, in order. Counts m queries.
 
-        Raises:
-            ObjectiveError: Not m finite real numbers. Nothing has changed: `tell` again.
+        Other than m finite real numbers raise ObjectiveError. Then nothing has changed: `tell` again.
         """
         m = self._points.shape[1]
         try:
@@ -142,11 +139,7 @@ class Optimizer:
         self._points = item.points
 
     def result(self, success: bool = True, message: str = "Asked for.") -> Result:
-        """Return the run so far as `minimize` would.
-
-        Raises:
-            RuntimeError: f(x0) has not been told yet.
-        """
+        """Return the run so far as `minimize` would; raise RuntimeError before f(x0) has been told."""
         at = self._reached()
         x, fun = (at.x, at.fx) if self._reevaluate else (at.best_x, at.best_f)
         trace = self._history.trace()
@@ -178,8 +171,7 @@ def _real_tensor(values: Any) -> Tensor:
     else:
         if isinstance(values, (list, tuple)):
             values = [v.detach().cpu().numpy() if isinstance(v, Tensor) else v for v in values]
-        array = np.array(values)
-        told = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+        told = to_tensor(np.array(values))
     if told.is_complex():
         raise TypeError("complex numbers")
     return told

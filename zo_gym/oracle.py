@@ -12,7 +12,7 @@ from torch import Tensor
 from zo_gym.checks import check_integer, check_number
 from zo_gym.errors import BudgetError, ObjectiveError
 from zo_gym.problem import Generators, Problem
-from zo_gym.registry import suggest
+from zo_gym.registry import lookup
 from zo_gym.rng import normal
 
 OnFailure = Literal["raise", "penalize", "retry"]
@@ -28,11 +28,7 @@ def worst_case(queries: int | np.ndarray, on_failure: OnFailure) -> int | np.nda
 
 
 def require_budget(budget: int | None, step_cost: int, on_failure: OnFailure) -> None:
-    """Raise unless the budget holds the start (1 query) and one step, and int64 can count it.
-
-    Raises:
-        TypeError, ValueError: It does not, or is no integer.
-    """
+    """Raise ValueError unless an int64 budget holds the start (1 query) and one step; TypeError if it is no integer."""
     queries = check_integer("budget", budget, 1)
     if queries > MOST_QUERIES:
         raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
@@ -77,8 +73,7 @@ class Oracle:
     ) -> None:
         if check_number("noise_std", noise_std, "a finite number >= 0") < 0:
             raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std}.")
-        if on_failure not in get_args(OnFailure):
-            raise ValueError(f"Unknown on_failure {on_failure!r}. {suggest(on_failure, get_args(OnFailure))}")
+        lookup(dict.fromkeys(get_args(OnFailure)), on_failure, "on_failure")
         if noise_std > 0 and len(generators) != rows:
             raise ValueError(f"noise_std > 0 needs generators, one a row: {rows}, got {len(generators)}.")
         self.problem = problem
@@ -106,9 +101,7 @@ class Oracle:
 
         With on_failure="retry" each of them may take 3 more: a step that begins can always be finished.
         """
-        if self.budget is None:
-            return np.ones(len(self.queries), dtype=bool)
-        return self.budget - self.queries >= worst_case(queries, self.on_failure)
+        return self.remaining >= worst_case(queries, self.on_failure)
 
     def restart(self, rows: np.ndarray, generators: Generators, instances: Tensor | None = None) -> None:
         """Give the runs with the indices `rows` a fresh budget, these generators and these instances (one each)."""
@@ -137,14 +130,11 @@ class Oracle:
         self._worst = state["worst"].to(self._worst)
 
     def __call__(self, points: Tensor, rows: np.ndarray | None = None) -> Tensor:
-        """Evaluate f.
+        """Evaluate f; return values (b, m). Costs m queries per row.
 
         Args:
             points: (b, m, d).
             rows: Indices (b,) of the runs that ask; None where all B do, in order.
-
-        Returns:
-            Values (b, m). Costs m queries per row.
 
         Raises:
             BudgetError: m is more than a run has left; nothing was evaluated.
@@ -186,7 +176,7 @@ class Oracle:
         """Compute f at points (b, m, d), (b, m), its shape and type checked, in memory of its own."""
         problem, (b, m) = self.problem, points.shape[:2]
         try:
-            values = problem.fun(points, self.instances if rows is None else self.instances_of(rows))
+            values = problem.fun(points, self.instances_of(rows))
         except ObjectiveError:
             raise
         except Exception as error:

@@ -30,8 +30,8 @@ class Problem:
     Attributes:
         name: The name that figures and run folders use.
         dim: d, the number of variables.
-        fun: Computes f at points (b, m, d), row i for the i-th of the given instances, int64 (b,); (b, m). The value of
-            a point must not depend on the other points.
+        fun: Computes f at points (b, m, d), row i for the i-th of the given instances, int64 (b,); (b, m). No value may
+            depend on other points.
         initial: Draws starts (b, d) for instances int64 (b,), row i from generator i alone.
         size: The number of instances.
         gradient: Computes grad f at x (b, d) for instances (b,); (b, d). It serves diagnostics; of all methods only the
@@ -78,11 +78,7 @@ class Problem:
         return torch.tensor([instance], device=self.device)
 
     def instance(self, number: int) -> Problem:
-        """Return one instance as a problem of size 1.
-
-        Raises:
-            ValueError: No such instance exists.
-        """
+        """Return one instance as a problem of size 1; a number that none has raises ValueError."""
         if check_integer("instance", number, 0) >= self.size:
             raise ValueError(
                 f"instance must be < {self.size}, the size of '{self.name}', got {number}. Choose a smaller one."
@@ -90,11 +86,7 @@ class Problem:
         return self if self.size == 1 else replace(self.subset([number]), name=f"{self.name}[{number}]")
 
     def subset(self, instances: Sequence[int]) -> Problem:
-        """Return the problem of these instances, in this order.
-
-        Raises:
-            ValueError: The list is empty, or names an instance that does not exist.
-        """
+        """Return the problem of these instances, in this order; none, or one that does not exist, raises ValueError."""
         chosen = [check_integer("instances", i, 0) for i in instances]
         if not chosen or max(chosen) >= self.size:
             raise ValueError(f"instances must be from 0 to {self.size - 1} of '{self.name}', got {chosen!r:.80}.")

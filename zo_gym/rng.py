@@ -16,21 +16,13 @@ def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Gener
 
 
 def direction_generator(seed: int | None, device: torch.device | str = "cpu") -> torch.Generator:
-    """Make the generator of one run's directions; None takes fresh entropy.
-
-    Raises:
-        ValueError: The seed is negative or not an integer.
-    """
+    """Make the generator of one run's directions; the seed is as for `seed_sequence`."""
     (entropy,) = seed_sequence(seed).generate_state(1, np.uint64)
     return make_generator(int(entropy >> 1), device)
 
 
 def seed_sequence(seed: int | None) -> np.random.SeedSequence:
-    """Make the sequence that seeds a run's generators; None takes fresh entropy.
-
-    Raises:
-        ValueError: The seed is negative or not an integer.
-    """
+    """Make the sequence that seeds a run; None takes fresh entropy, and anything but an int >= 0 raises ValueError."""
     try:
         return np.random.SeedSequence(None if seed is None else check_integer("seed", seed, 0))
     except (TypeError, ValueError) as error:

@@ -65,7 +65,7 @@ def ask_run(
     term: Callable[[np.ndarray | None], RowTerm] | None = None,
     fits: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Conversation:
-    """Run a method on every row, as a conversation.
+    """Run a method on every row, as a conversation: its questions, and a moment after the start and after every step.
 
     Args:
         method: What `zo_gym.methods.build` returns.
@@ -75,9 +75,6 @@ def ask_run(
         reevaluate: Query f(x) again in each step, for noisy f.
         term: Makes the composite term of the rows with these indices (None: all), to be taken exactly; see `ask_step`.
         fits: Tells which rows' budgets hold steps of these costs, int64 (B,) -> (B,) bool; the run ends when none does.
-
-    Yields:
-        The question for f at the starts and the moment after it; then for each step its questions and its moment.
     """
 
     def advance(now: RunState, directions: Tensor, rows: np.ndarray | None, asking: np.ndarray | None) -> _Asking:
@@ -152,7 +149,7 @@ def run(
     composite: bool = False,
     reevaluate: bool = False,
 ) -> Iterator[Moment]:
-    """Run a method on every row of an oracle until no row's budget holds a further step.
+    """Run a method on every row of an oracle until no row's budget holds a further step, or f raises ObjectiveError.
 
     Args:
         oracle: Answers and counts; B rows. `oracle.queries` holds what each row has spent when a moment is yielded.
@@ -165,9 +162,6 @@ def run(
 
     Yields:
         The moment after the start (1 query a row) and after every step (`zo_gym.step.cost` queries a row).
-
-    Raises:
-        ObjectiveError: f failed.
     """
     declared = oracle.problem.composite if composite else None
     term = None if declared is None else lambda rows: declared.for_rows(oracle.instances_of(rows))

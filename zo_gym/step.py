@@ -42,12 +42,9 @@ def num_directions(method: Method, state: RunState) -> np.ndarray:
 
 
 def cost(method: Method, q: int, dim: int, *, probe: bool = False, reevaluate: bool = False) -> int:
-    """Count the queries that a row spends on one step with q directions.
+    """Count the queries that a row spends on one step with q directions; raise ValueError where q is too large.
 
     These are the estimate's, 1 for f(x'), 1 more with an extra probe, and 1 more to evaluate f(x) again.
-
-    Raises:
-        ValueError: q is too large for the estimator.
     """
     return method.estimator.num_queries(q, dim) + 1 + probe + reevaluate
 
@@ -147,8 +144,7 @@ def _estimate(
 ) -> tuple[Estimate, Tensor, RowTerm | None, State]:
     """Turn the values (B, m) at the points (B, m, d) and f(x) (B,) into the estimate that the rule follows.
 
-    Returns:
-        The estimate, its black-box part's gradient (B, d), the composite term in use, and the gradient model's state.
+    Return it, its black-box part's gradient (B, d), the composite term in use, and the gradient model's state.
     """
     x, model = state.iterate.x, None
     if term is not None:

@@ -2,8 +2,7 @@
 
 For a step x' = x - eta D u, where D is the slope of f along u, the decrease of f is eta D^2 to first order. The
 critic therefore has the form Q(s, u) = eta (h(s).u)^2, and no actor needs training: the best direction is +-h / |h|.
-Two weights choose what is learned from: `slope_weight` fits h to the signed slopes D, `reward_weight` fits Q to
-temporal differences.
+`slope_weight` fits h to the signed slopes D, `reward_weight` fits Q to temporal differences.
 """
 
 from __future__ import annotations

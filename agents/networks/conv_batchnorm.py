@@ -19,11 +19,8 @@ class ConvBatchNorm(BaseFeaturesExtractor):
     Args:
         observation_space: Flat Box (n,).
         dim: d.
-        shape: Shape of the image behind the vector, e.g. (28, 28); None for a plain vector.
+        shape: Shape of the image behind the vector, e.g. (28, 28), of `dim` entries, else ValueError; None for none.
         features_dim: Length of the features.
-
-    Raises:
-        ValueError: `shape` does not have `dim` entries.
     """
 
     def __init__(

@@ -51,8 +51,7 @@ class FirstConv2d(nn.Conv2d):
     """Convolves one channel with 5 x 5 filters, stride 2 and padding 2, with a quick gradient in the image.
 
     Gradients through a stride take 4 times as long. Where the image's gradient is wanted, the layer is computed as a
-    convolution of stride 1 over the four images that every second pixel makes, with the same weights: 3 x 3 of them,
-    and a sixth row and column of zeros.
+    convolution of stride 1 over the four images that every second pixel makes, with the same weights, padded to 6 x 6.
     """
 
     def __init__(self, channels: int) -> None:
@@ -72,8 +71,7 @@ class Potential(nn.Module):
     """Models f as a scalar V(x, t) of an image x and a class t, and grad f as h = grad_x V.
 
     A classifier computes logits z, and V = z_t - 1/2 log sum_{j != t} exp(2 z_j) is a smooth form of the margin that an
-    attack has to close. Images lie in [0, 1]^d: V is computed at clip(x), as by an attacked classifier, and h is the
-    gradient at clip(x).
+    attack has to close. V and its gradient h are those at clip(x, 0, 1), as of an attacked classifier.
 
     A convolution of stride 2 responds differently to an image that has moved by a pixel, and the slopes that training
     leaves undetermined differ. h is therefore the mean over three such moves, each moved back. This agrees better with

@@ -78,8 +78,7 @@ class Policy:
     def gradient(self, observations: np.ndarray) -> np.ndarray:
         """Compute h, a guess of grad f (of its black-box part), (B, observation_dim) float32 -> (B, d) float32.
 
-        Raises:
-            TypeError: The policy has no guess of a gradient, only a direction.
+        A policy that knows only a direction raises TypeError.
         """
         if not isinstance(self.actor, SlopeActor):
             raise TypeError(
@@ -113,8 +112,7 @@ def new_policy(config: PolicyConfig, device: torch.device | str = "cpu", seed: i
 def save_policy(agent: OffPolicyAlgorithm, config: PolicyConfig, folder: Path) -> Policy:
     """Write the agent's actor into `folder`, and return what `load_policy` would read there.
 
-    Raises:
-        OSError: The folder cannot be written, e.g. the disk is full; what was saved there before is intact.
+    A failed write, e.g. on a full disk, raises OSError; what was saved there before is intact.
     """
     policy = new_policy(config)
     trained: Any = agent.policy.actor
@@ -135,8 +133,7 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> Policy:
     """Read the policy that `save_policy` wrote into this folder, or into the subfolder policy of a run.
 
     Raises:
-        FileNotFoundError: No policy is there.
-        NotADirectoryError: It is a file.
+        FileNotFoundError, NotADirectoryError: No policy is there, or it is a file.
         ValueError: The files are damaged, or from another version.
     """
     if (folder / "policy").is_dir():

@@ -24,7 +24,7 @@ from zo_gym.gradient_models.guided_gp import GradientGuess
 from zo_gym.problem import Generators
 from zo_gym.registry import lookup
 from zo_gym.rng import normal
-from zo_gym.updates import RULES, conditional, sharpened
+from zo_gym.updates import RULES, conditional_gradient, sharpened
 
 from .bundle import Policy, load_policy
 
@@ -33,22 +33,15 @@ LEARNING_RATE = 1.0
 SHARPNESS = 2.0
 """Power p >= 1 by which steps favour the larger coordinates; see `zo_gym.updates.sharpened`."""
 REFRESH = 0.2
-"""Share of the learning rate that x moves before the policy is evaluated again. The policy then takes less time than f,
-and the results are no worse."""
+"""Share of the learning rate that x moves before the policy is evaluated again; this saves time at no worse results."""
 
 
 def observer(policy: Policy, context: Tensor | None = None) -> Callable[[Tensor], np.ndarray]:
-    """Return the function that makes the policy's observations of x: x alone, or x and the problem's context.
+    """Return what computes the policy's observations of x: x (B, d) -> float32 (B, observation_dim).
 
     Args:
-        policy: The policy.
+        policy: The policy; one that observes more than x and the context raises ValueError.
         context: `Problem.context` (k,), or one row for each of the B rows, (B, k); None where the problem has none.
-
-    Returns:
-        x (B, d) -> observations (B, observation_dim), float32.
-
-    Raises:
-        ValueError: The policy observes more than x and the context.
     """
     config = policy.config
     k = 0 if context is None else context.shape[-1]
@@ -138,7 +131,7 @@ def gradient_guess(policy: Policy, context: Tensor | None) -> GradientGuess:
 
 def steps(learning_rate: float = LEARNING_RATE, sharpness: float = SHARPNESS) -> UpdateRule:
     """Return the rule of steps: at first towards the model's minimum, then sharpened, of diminishing length."""
-    return sharpened(conditional(learning_rate), sharpness)
+    return sharpened(conditional_gradient(learning_rate), sharpness)
 
 
 def follow(

@@ -18,8 +18,7 @@ from tqdm import tqdm
 from zo_gym.metrics import NAMES
 
 from .checkpoint import Episode, save_checkpoint
-from .reward_scale import RewardScale
-from .vec_env import adapter_of, env_of
+from .vec_env import RewardScale, adapter_of, env_of
 
 NEVER = 10**12
 """Steps or episodes, more than any run has: `QueryBudget` ends training, and `MetricsCallback` writes the log."""

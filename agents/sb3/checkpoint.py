@@ -25,9 +25,8 @@ from zo_gym.files import write_atomically
 
 from ..algorithms.zorl import DirectionNoise
 from ..console import saving_to
-from .reward_scale import RewardScale
 from .slope_buffer import SlopeBuffer
-from .vec_env import env_of
+from .vec_env import RewardScale, env_of
 
 Episode = tuple[int, float]
 """Queries spent and best f of an episode that ended."""
@@ -42,8 +41,7 @@ _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 def save_checkpoint(agent: OffPolicyAlgorithm, path: Path, episodes: Sequence[Episode] = ()) -> None:
     """Write the agent, its environment and the episodes so far to `path`, atomically. Call it between two steps.
 
-    Raises:
-        OSError: The file cannot be written, e.g. the disk is full; the old one is intact.
+    A failed write, e.g. on a full disk, raises OSError; the old file is intact.
     """
     content = {
         "parameters": agent.get_parameters(),
@@ -66,10 +64,7 @@ def save_checkpoint(agent: OffPolicyAlgorithm, path: Path, episodes: Sequence[Ep
 
 
 def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
-    """Put a freshly built agent of the same configuration where `save_checkpoint` found it. Costs no queries.
-
-    Returns:
-        The episodes that had ended.
+    """Put a freshly built agent where `save_checkpoint` found it, at no query; return the episodes that had ended.
 
     Raises:
         FileNotFoundError: The file does not exist.

@@ -20,8 +20,7 @@ class SlopeSamples(NamedTuple):
     directions: Tensor
     """u, (B, d), of length 1."""
     slopes: Tensor
-    """Signed slopes along u, (B,), of the black-box part where the problem declares a composite term; NaN where not
-    measured."""
+    """Signed slopes along u, (B,), of the black-box part of f; NaN where not measured."""
     values: Tensor
     """The black-box part of f at x, (B,); NaN where the problem declares no composite term."""
     rewards: Tensor

@@ -1,4 +1,4 @@
-"""A Gymnasium `VectorEnv` as the `VecEnv` that Stable-Baselines3 trains on."""
+"""A Gymnasium `VectorEnv` as the `VecEnv` that Stable-Baselines3 trains on, with rewards of a size to learn from."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from zo_gym.envs.vector_env import ZOSamplingVectorEnv
+
+MEMORY = 0.99
+"""Weight of the old value in the running mean of the rewards' size, per step."""
+LARGEST = 10.0
+"""Scaled rewards are capped at this size."""
 
 
 class GymVecEnv(VecEnv):
@@ -114,6 +119,30 @@ def _overlay(infos: dict[str, Any], final: dict[str, Any], done: np.ndarray) -> 
         if not name.startswith("_") and name in infos:
             merged[name] = np.where(done.reshape(-1, *[1] * (values.ndim - 1)), values, infos[name])
     return merged
+
+
+class RewardScale(VecEnvWrapper):
+    """Divides rewards by a running mean of their size, and caps them at +-10.
+
+    A run's decreases of f shrink by orders of magnitude, which an exponential mean follows, unlike SB3's VecNormalize.
+
+    Attributes:
+        scale: Running mean of |reward|, in units of f; 0 before the first step.
+    """
+
+    scale = 0.0
+
+    def reset(self) -> VecEnvObs:
+        """Start all rows; the scale stays."""
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step all rows."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        size = float(np.abs(rewards).mean())
+        self.scale = size if self.scale == 0 else MEMORY * self.scale + (1 - MEMORY) * size
+        scaled = rewards / max(self.scale, np.finfo(np.float64).tiny)
+        return observations, np.clip(scaled, -LARGEST, LARGEST).astype(np.float32), dones, infos
 
 
 def adapter_of(env: Any) -> GymVecEnv:

@@ -27,7 +27,7 @@ BASELINES: dict[str, Callable[..., None]] = {"zo-svrg": zo_svrg, "cma-es": cma_e
 
 
 def run_baseline(name: str, evaluate: Objective, x0: Tensor, generator: torch.Generator, **options: Any) -> bool:
-    """Run a baseline until it converges or its budget is spent.
+    """Run a baseline; return True where it converges, False where `evaluate` has no room for its next call.
 
     Args:
         name: A key of `BASELINES`.
@@ -35,9 +35,6 @@ def run_baseline(name: str, evaluate: Objective, x0: Tensor, generator: torch.Ge
         x0: The start, (d,).
         generator: Draws all random numbers of the run.
         **options: The baseline's own keywords.
-
-    Returns:
-        True if it converged, False if `evaluate` had no room for the next call.
 
     Raises:
         TypeError, ValueError: The name or an option is unknown or out of its range.

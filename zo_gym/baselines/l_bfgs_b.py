@@ -33,8 +33,7 @@ def l_bfgs_b(
         evaluate: Computes f, counted.
         x0: The start, (d,).
         generator: Draws further starts.
-        smoothing: The length of the differences, in units of x; None for sqrt(eps) max(1, |x_i|), eps the rounding unit
-            of x0's dtype.
+        smoothing: The length of differences, in units of x; None for sqrt(eps) max(1, |x_i|), eps that of x0's dtype.
         ftol: Stop when a step lowers f by less than this, relative to max(|f|, 1).
         gtol: Stop when no component of the gradient exceeds this, in units of f per unit of x.
         maxcor: The number of past steps that the approximation of the Hessian uses.
@@ -42,7 +41,6 @@ def l_bfgs_b(
             descent (multi-start, for f with several local minima), until the budget is spent; None: one descent.
 
     Reference: Byrd et al. (1995), "A limited memory algorithm for bound constrained optimization", SIAM J. Sci. Comput.
-    16.
     """
     from scipy.optimize import minimize
 

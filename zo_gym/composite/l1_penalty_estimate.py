@@ -58,8 +58,7 @@ def update_estimate(
 ) -> tuple[L1PenaltyEstimate, Tensor]:
     """Update the estimate after a move was tried from start to end (B, d), which changed f by `change` to `value` (B,).
 
-    Returns:
-        The estimate, and u at the end of the move, (B,), which is infinite while c is not known exactly.
+    Return it, and u at the end of the move, (B,), which is infinite while c is not known exactly.
     """
     before, after = distance(penalty, start), distance(penalty, end)
     way, tiny = after - before, torch.finfo(value.dtype).tiny

@@ -48,8 +48,7 @@ def _least_linf(p: Tensor, g: Tensor, c: float) -> Tensor:
 def _onto_l1_ball(v: Tensor, radius: float) -> Tensor:
     """Return the nearest point of the l1 ball to each row.
 
-    Reference: Duchi et al. (2008), "Efficient projections onto the l1-ball for learning in high dimensions", ICML,
-    figure 1.
+    Reference: Duchi et al. (2008), "Efficient projections onto the l1-ball for learning in high dimensions", figure 1.
     """
     size = v.abs()
     falling, _ = size.sort(dim=1, descending=True)

@@ -23,8 +23,7 @@ class CompositeTerm(NamedTuple):
     """Moves the end of a step from x (b, d) to x' (b, d), given the black-box gradient at x (b, d): into the box, and
     onto a kink of the term that the black-box part does not outweigh; (b, d)."""
     lower_bound: float | None = None
-    """A lower bound of the black-box part, in units of f; None where none is known. Where the part is that low, its
-    gradient is 0."""
+    """A lower bound of the black-box part, in units of f, where its gradient is 0; None where none is known."""
     minimise_model: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
     """Finds the y in the box that minimises max(lower_bound, linear model of the black-box part) + term, (b, d), from x
     (b, d), the black-box part at x minus `lower_bound` (b,) and its gradient (b, d). None where no formula exists."""

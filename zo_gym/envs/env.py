@@ -26,8 +26,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
     it nearly 0. To first order, u and -u are the same action.
 
     ## Action space
-    `Box(-1, 1, (d,), float32)` holds u, which is normalised to unit length inside. The zero action probes and moves
-    nowhere.
+    `Box(-1, 1, (d,), float32)` holds u, which is normalised to unit length inside. The zero action moves nowhere.
 
     ## Observation space
     `Box(-m, m, (n,), float32)`, where m is the largest float32, since x has no bounds. `observation="x"` (the paper)
@@ -56,23 +55,20 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
     ## Arguments
     - problem: a key of `zo_gym.PROBLEMS`, a function, or a `zo_gym.Problem`. Every episode faces one of its instances
       (the generator draws it, or `reset(options={"instance": i})` chooses it). "mnist_attack[3]" names one instance.
-      The default is non-convex classification (paper, section 4.3) on scikit-learn's breast-cancer data, d = 30, which
-      needs no download.
+      The default is non-convex classification (paper, section 4.3) on scikit-learn's breast-cancer data, d = 30.
     - x0, dim, batched: for a function: its start (d,) or its number of variables, and whether it takes points
       (m, d) at once. x0 also replaces a problem's own start.
     - problem_options: keywords of a registered problem, e.g. {"labels": "01"}.
     - device: where a registered problem is evaluated; a function follows x0.
     - smoothing: mu > 0, in units of x. learning_rate: eta. update: "sgd" (paper), "adaptive" (accept or reject), or
       another key of `zo_gym.RULES`, or an `UpdateRule`.
-    - direction: "unit"; "raw" keeps |u|, which acts as a second step size; "scaled" multiplies the action by the scales
-      of a learned sampler ("query-rnn") and gives it the length sqrt(d) of that sampler's directions (paper, section
-      3.3).
+    - direction: "unit"; "raw" keeps |u|, a second step size; "scaled" multiplies the action by the scales of a learned
+      sampler ("query-rnn") and gives it the length sqrt(d) of that sampler's directions (paper, section 3.3).
     - budget: queries that an episode may spend. target: the f that ends it.
     - noise_std: standard deviation of Gaussian noise added to every query. reevaluate: query f(x_k) anew each step.
     - on_failure: what NaN or infinity means: "raise", "penalize" or "retry" (see `zo_gym.Oracle`).
     - gate: "open" (default), "paper", "calibrated" or "hysteresis" (see `zo_gym.gate`). While it is shut, x follows
-      num_directions random directions from `sampler` and the action is only probed (Algorithm 2). gate_threshold:
-      epsilon.
+      num_directions random ones from `sampler` and the action is only probed (Algorithm 2). gate_threshold: epsilon.
     - diagnostics: report the cosine; the problem must know its gradient. The agent never observes it.
     - render_mode: "rgb_array", "human" or "ansi".
 

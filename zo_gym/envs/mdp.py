@@ -58,8 +58,7 @@ def initial(
 ) -> MDPState:
     """Begin fresh episodes in these rows of the oracle (one generator each). Costs 1 query per row.
 
-    Each row's generator draws the instance that it faces where the problem has several, unless `instances` names one
-    per row.
+    Each row's generator draws its instance where the problem has several, unless `instances` names one per row.
     """
     problem = spec.problem
     if instances is None and problem.size == 1:
@@ -105,8 +104,7 @@ def transition(
     """Step B rows, which are the oracle's runs with the indices `rows` (B,); None for all of them, in order.
 
     The actions, u before normalisation, (B, d), are finite, in the problem's dtype and on its device; the generators,
-    one per row, serve the random phase. Costs `policy_cost` queries where the gate is open, `random_cost` where it is
-    shut.
+    one per row, serve the random phase. Costs `policy_cost` queries where the gate is open, else `random_cost`.
     """
     u = _direction_of(spec, state, actions)
     if spec.settings.gate == "open":

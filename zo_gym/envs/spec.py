@@ -90,11 +90,7 @@ class EnvSpec:
 
 
 def resolve(**options: Any) -> EnvSpec:
-    """Check settings given by keyword, and turn names into what they name.
-
-    Raises:
-        TypeError, ValueError: A keyword is unknown or its value not as described.
-    """
+    """Check settings given by keyword, and turn names into parts; raise TypeError or ValueError for what is wrong."""
     reject_unknown(options, [f.name for f in fields(Settings)], "ZOSampling-v0")
     s = Settings(**options)
     errors: Literal["raise", "nan"] = "raise" if s.on_failure == "raise" else "nan"

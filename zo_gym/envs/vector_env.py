@@ -29,8 +29,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     """Advances n episodes of `ZOSamplingEnv` as the rows of one batch: one evaluation f(X[n, d]) serves all of them.
 
     Row i is the scalar environment seeded with seed + i, bit for bit. Every info array comes with a mask `_name`, as in
-    `gymnasium.vector.SyncVectorEnv`. `copy.deepcopy` and `pickle` carry the settings, not the episodes; for these there
-    are `state_dict` and `load_state_dict`.
+    `gymnasium.vector.SyncVectorEnv`. `copy.deepcopy` and `pickle` carry the settings; `state_dict` has the episodes.
 
     Args:
         problem: See `ZOSamplingEnv`.
@@ -100,8 +99,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
 
         Args:
             seed: Row i is seeded with seed + i; or one seed (or None) a row.
-            options: {"instance": [...]} chooses each row's instance; without it, and when a row starts anew, the row's
-                generator draws one. There is no other option.
+            options: {"instance": [...]} chooses each row's instance; else, and at later starts, its generator does.
         """
         instances = interface.instances_of(self.config, options, self.num_envs)
         for row, value in enumerate(interface.row_seeds(seed, self.num_envs)):
@@ -164,8 +162,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     def true_cosine(self) -> np.ndarray | None:
         """Compute each row's cos(g, grad f(x)) of the last step, (num_envs,), 0 at the start.
 
-        None without an episode, and where the problem has no gradient. It is for loggers that look now and then;
-        `diagnostics=True` reports it at every step.
+        None without an episode or a gradient. It serves loggers; `diagnostics=True` reports it at every step.
         """
         state, gradient = self._state, self.config.problem.gradient
         if state is None or gradient is None:
@@ -191,8 +188,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all rows and their generators as tensors and plain values, which run no code on load.
 
-        Raises:
-            ResetNeeded: There is no episode yet.
+        Without an episode it raises ResetNeeded.
         """
         if self._state is None:
             raise ResetNeeded("There is no state before reset().")
@@ -209,8 +205,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` of an environment with the same settings returned. Costs no queries.
 
-        Raises:
-            ValueError: It came from an environment with other settings; nothing has changed.
+        The state of an environment with other settings raises ValueError, and nothing has changed.
         """
         restored = mdp.restored(self.config, self.num_envs, state["tensors"])
         self.oracle.load_state_dict(state["oracle"])

@@ -39,8 +39,7 @@ from zo_gym.rng import normal
 MOST_SLOPES, MOST_SLOPES_LARGE, LARGE = 256, 32, 10_000
 """At most 256 slopes are stored by default, and at most 32 where d > 10,000: memory is O(r d), time O(r d + r^3)."""
 STEEPEST_RISE = 100.0
-"""A rise of f that is steeper than this many times the steepest stored slope is not stored: it describes another place
-than the one where the run is."""
+"""A rise of f steeper than this many times the steepest stored slope is not stored: it is of another place."""
 ROUNDING_UNITS = 10.0
 """The assumed rounding error of f, in units in the last place of f(x)."""
 
@@ -51,8 +50,7 @@ class GPSettings:
 
     Attributes:
         rank: r, how many slopes are stored, rounded up to a multiple of 8, which keeps a row's matrices aligned in
-            memory and so its bits the same in every batch. None: `slopes_per_dim` d, at most 256, and at most 32 where
-            d > 10,000.
+            memory and so its bits the same in every batch. None: `slopes_per_dim` d, at most 256 (32 if d > 10,000).
         smoothing: mu of the forward differences, in units of x: where a slope was measured, and how noisy it is.
         noise_std: The standard deviation s of the noise of f: D_i = 2 s^2 / length^2, mu being a probe's length. None:
             estimated from re-evaluations of f(x), where `reevaluate` makes them; 0 where it does not.
@@ -111,8 +109,7 @@ def gp(settings: GPSettings = STANDARD) -> GradientModel:
 
     The slopes must be along the directions: the estimator `coordinate` ignores them, and its estimate, which is
     complete, is then left as it is and not stored. Where a composite term is taken exactly, g is of the black-box part,
-    and a move measures no slope of that, since f changes by the term as well: moves are then stored only where the term
-    left g as it was.
+    and a move, along which f changes by the term as well, is stored only where the term left g as it was.
 
     Time per step and row O(r d + r^3), memory O(r d + r^2).
 

@@ -24,10 +24,16 @@ from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, no_estimate
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import sharpen, unit
 from zo_gym.gradient_models.gaussian_process import add_reevaluation, times_covariance
-from zo_gym.gradient_models.guided_fit import add_move, estimated_term, penalty_change, predict, update_mean_square
+from zo_gym.gradient_models.guided_fit import (
+    add_move,
+    estimated_term,
+    penalty_change,
+    predict,
+    spatial_prior,
+    update_mean_square,
+)
 from zo_gym.gradient_models.guided_settings import GuidedGPSettings
-from zo_gym.gradient_models.guided_state import GuidedState, Measurement, add_guided_slope, begin
-from zo_gym.gradient_models.optimality_gap import optimality_gap
+from zo_gym.gradient_models.guided_state import GuidedState, Measurement, add_guided_slope, begin, optimality_gap
 from zo_gym.gradient_models.probe_schedule import (
     count_probes,
     drops_guess,
@@ -35,7 +41,6 @@ from zo_gym.gradient_models.probe_schedule import (
     takes_up_guess,
     update_credit,
 )
-from zo_gym.gradient_models.spatial_prior import spatial_prior
 from zo_gym.problem import Generators
 from zo_gym.rng import normal
 from zo_gym.tree import leaves, put, take, with_leaves
@@ -80,18 +85,14 @@ def guided_gp(
     along moves, the row drops the guess and the slopes stored under it, and goes on as with the model `gp`, which
     probes at every step; one step in ten also probes along h, which is taken up again where that slope is steep.
 
-    Needs num_directions = 2, of which a step uses none, or 1 when it probes, or 2 when it also probes the guess; and
-    the estimator `span`.
+    Needs the estimator `span` and num_directions = 2 (else the first step raises ValueError): a step uses none, 1 to
+    probe, or 2 to probe the guess as well.
 
     Args:
         guess: Computes h. Costs no queries.
         instances: The instance that each row faces, int64 (B,); zeros for a problem of size 1.
-        term: The composite term, where the run takes it exactly: the guess and the prediction are then of the black-box
-            part alone.
+        term: The composite term, where the run takes it exactly; guess and prediction are then of the black-box part.
         settings: The numbers.
-
-    Raises:
-        ValueError: `num_directions` is not 2; raised by the first step.
     """
     guided = _Guided(guess, term, settings)
     return GradientModel(
@@ -177,7 +178,7 @@ def _correct(
 
 def _observe(guided: _Guided, state: GuidedState, step: Step) -> GuidedState:
     flat = guided.settings.flat
-    (change, before, end), state = optimality_gap(state, step, guided.term)
+    change, before, end, state = optimality_gap(state, step, guided.term)
     accepted = torch.ones_like(state.in_use) if step.accepted is None else step.accepted
     start, steep = step.iterate.x - step.move, (before > flat) & (end > flat)
     state = state._replace(

@@ -22,8 +22,7 @@ class GuidedGPSettings:
         smoothing: mu of the forward differences, in units of x.
         noise_std: The standard deviation of the noise of f; None: estimated from re-evaluations, 0 without any.
         sharpness: p >= 1 of the direction probed before a move along it, as in `zo_gym.updates.sharpened`.
-        refresh_distance: The guess is computed again where x is farther than this from where it was computed last, in
-            units of x. A guess costs no query, but time.
+        refresh_distance: How far x moves, in units of x, before the guess, which costs time, is computed again.
 
         memory: False: predict kappa h alone, without the residual, as long as the guess is in use.
         gate: False: the guess stays in use, however few of the slopes it explains.
@@ -49,8 +48,7 @@ class GuidedGPSettings:
         grace_steps: The number of steps with the guess before it may be dropped.
         drop_share: The explained share of the squared slopes along moves below which the guess is dropped.
         look_period: The number of steps from one probe along a dropped guess to the next.
-        return_ratio: The squared slope along a dropped guess, in mean squared slopes along random directions, above
-            which it is used again.
+        return_ratio: A dropped guess's squared slope, in mean squared slopes along random directions, that restores it.
 
     Raises:
         TypeError, ValueError: An argument is not as described.

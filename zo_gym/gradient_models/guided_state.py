@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, distance
+from zo_gym.base import Step
+from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, distance, update_estimate
+from zo_gym.composite.term import CompositeTerm
 from zo_gym.gradient_models.gaussian_process import GaussianProcess, no_observations
 from zo_gym.gradient_models.slope_window import add_slope
 
@@ -134,3 +136,32 @@ def add_guided_slope(
 def distance_gained(penalty: L1PenaltyEstimate, point: Tensor, interval: Tensor) -> Tensor:
     """Compute by how much an interval (B, d) from a point (B, d) leads away from x0, in |x - x0|_1, (B,)."""
     return distance(penalty, point + interval) - distance(penalty, point)
+
+
+def optimality_gap(
+    state: GuidedState, step: Step, term: CompositeTerm | None
+) -> tuple[Tensor, Tensor, Tensor, GuidedState]:
+    """Compute how a move changed the black-box part of f, and its optimality gap, its value minus its lower bound.
+
+    The part comes from the composite term if there is one, else from the penalty estimate, which is updated.
+
+    Returns:
+        The change along the proposed step, the gaps where the step began and where it ended, accepted or not, (B,)
+        each, infinite where no lower bound is known, and the state.
+    """
+    start = step.iterate.x - step.move
+    end = start + step.proposed_step
+    moved = step.change if step.accepted is None else torch.where(step.accepted, step.change, 0.0)
+    at_start = step.iterate.fx - moved
+    unknown = torch.full_like(step.change, math.inf)
+    if term is not None:
+        here, there = (term.value(x.unsqueeze(1), state.instance).squeeze(1) for x in (start, end))
+        change = step.change - (there - here)
+        before = unknown if term.lower_bound is None else at_start - here - term.lower_bound
+        return change, before, before + change, state
+    if state.penalty is not None:
+        penalty, gap = update_estimate(state.penalty, start, end, step.change, at_start + step.change)
+        gap = torch.where(state.in_use, gap, math.inf)  # without the guess no penalty is assumed either
+        before = torch.where(gap.isinf(), gap, state.gap)
+        return step.change, before, gap, state._replace(penalty=penalty)
+    return step.change, unknown, unknown, state

@@ -162,15 +162,9 @@ def _write(window: SlopeWindow, place: Tensor, slope: tuple[Tensor, ...], valid:
 def _update_tables(
     window: SlopeWindow, place: Tensor, length: Tensor, along: Tensor, cosines: Tensor, valid: Tensor
 ) -> SlopeWindow:
-    """Fill in the pairs of the slope just written at `place` (B,).
+    """Fill in the pairs of the slope just written at `place` (B,) of the valid rows (B,), before the position moves.
 
-    Args:
-        window: The ring, whose position is the beginning of the slope's interval.
-        place: Where the slope is, int64 (B,).
-        length: The length of its interval, (B, 1).
-        along: The products of its axis with every z, (B, r).
-        cosines: The products of its axis with every h, (B, r).
-        valid: Which rows to change, (B,) bool.
+    Its interval has the length (B, 1); `along` and `cosines`, (B, r), are the products of its axis with every z and h.
     """
     index, half = place.unsqueeze(1), length / 2
     square, height = window.point_squares.gather(1, index), window.axis_dot_point.gather(1, index)  # (B, 1)

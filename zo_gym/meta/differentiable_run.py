@@ -5,8 +5,7 @@
     f(points) + (points - points.detach()) . g,
 
 g the gradient of f at the iterate: the values are those of f, and their derivative is of first order. Hessians are
-dropped, as in the source: g itself counts as a constant, and moving a direction by du changes the slope along it by
-g . du.
+dropped, as in the source: g itself counts as a constant, and moving a direction by du changes its slope by g . du.
 
 Reference: Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent", NeurIPS,
 arXiv:1606.04474.
@@ -46,8 +45,7 @@ class DifferentiableRun(NamedTuple):
     """B runs between two steps."""
 
     state: RunState
-    """The state before it has observed the last step: the next step observes it first, so that no derivative is lost
-    where the history is cut in between."""
+    """The state before it has observed the last step; the next one does, so that a cut between loses no derivative."""
     last: Step
     """The last step; at the start one that moved nowhere."""
     gradient: Tensor

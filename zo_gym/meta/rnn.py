@@ -5,8 +5,7 @@ A coordinate is a row of the matrix products here, and a row has the same bits i
 `zo_gym.batch_invariant`: operands are padded to whole cache lines and blocks of rows.
 
 References: Ruan et al. (2019), "Learning to learn by zeroth-order oracle", arXiv:1910.09464, section 3; Andrychowicz et
-al. (2016), "Learning to learn by gradient descent by gradient descent", NeurIPS, arXiv:1606.04474 (the LSTM per
-coordinate).
+al. (2016), "Learning to learn by gradient descent by gradient descent", NeurIPS, arXiv:1606.04474.
 """
 
 from __future__ import annotations
@@ -57,8 +56,7 @@ def no_memory(x: Tensor) -> Memory:
 class CoordinateLSTM(nn.Module):
     """An LSTM layer of 10 cells, then a linear layer 10 -> 1, both without bias: zero inputs leave a zero memory zero.
 
-    i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o); c' = f c + i tanh(z_g); h' = o tanh(c'); output w . h', where
-    z = [inputs, h] W.
+    i, f, o = sigmoid(z_i, z_f, z_o); c' = f c + i tanh(z_g); h' = o tanh(c'); output w . h', where z = [inputs, h] W.
 
     The weights are drawn as torch draws those of an LSTM and of a linear layer, U(-1, 1) / sqrt(10), in float64, the
     output's x 0.1; they are frozen until `requires_grad_()`.
@@ -104,8 +102,7 @@ class LSTMOptimizer:
 
     Attributes:
         update: UpdateRNN computes the move from g.
-        query: QueryRNN computes the scales of the directions from the last g and move; None before stage 2 of the
-            training.
+        query: QueryRNN computes the scales of the directions from the last g and move; None before stage 2.
         record: Describes the training, as JSON: settings, data, queries, losses.
     """
 

@@ -131,8 +131,7 @@ def train_stage(
 ) -> list[float]:
     """Train the network; leave it frozen with the weights that had the least validation loss.
 
-    Returns:
-        The validation losses, that of the start first.
+    Return the validation losses, that of the start first.
     """
     epochs, learning_rate = {
         "update": (config.update_epochs, config.update_learning_rate),

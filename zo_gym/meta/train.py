@@ -35,14 +35,14 @@ def meta_train(
     seed: int = 0,
     progress: Reporter | None = None,
 ) -> LSTMOptimizer:
-    """Train UpdateRNN, then QueryRNN.
+    """Train UpdateRNN, then QueryRNN; return them frozen, with a record of how they were made.
 
     Every unrolled run faces instances drawn from `train`, from fresh starts. After every epoch the networks run on
     fixed instances, starts and directions of `validation`, QueryRNN with probability 1/2 as in use, and those with the
     least mean f at the end are kept; the ones at the start of a stage compete, too.
 
     An unrolled run costs rows (1 + steps (q + 1)) queries, with `black_box` 2 d rows (1 + steps) more; a validation
-    costs validation_rows (1 + steps (q + 1)). The result's `record` has their sum.
+    costs validation_rows (1 + steps (q + 1)). The record has their sum.
 
     Args:
         train: What to learn from.
@@ -50,9 +50,6 @@ def meta_train(
         config: The settings; None for the defaults.
         seed: Seeds weights, instances, starts and directions. torch's global generator is neither read nor moved.
         progress: Called before the first epoch of a stage and after every epoch.
-
-    Returns:
-        The networks, frozen, and how they were made.
 
     Raises:
         ValueError: `train` has no gradient and black_box is off, or `validation` is of another dtype or device.

@@ -49,11 +49,9 @@ def make_problem(
 
     Args:
         name: A key of `PROBLEMS`; "mnist_attack[3]" names image 3 alone of "mnist_attack".
-        dtype: Floating type of x and f; None for the problem's own: float64, which finite differences need, or float32
-            for attacks.
+        dtype: Floating type of x and f; None for the problem's own: float64, or float32 for attacks.
         device: Where f is evaluated.
-        **options: The factory's own keywords, e.g. `dim` and `condition` of "quadratic", `split` and `size` of
-            "mnist_attack".
+        **options: The factory's own keywords, e.g. `dim` of "quadratic", `split` and `size` of "mnist_attack".
 
     Raises:
         ValueError: Unknown name or instance, or a bad option value.
@@ -84,12 +82,7 @@ def has_splits(name: Any) -> bool:
 
 
 def find(name: str) -> tuple[Callable[..., Problem], int | None]:
-    """Return the factory that a name means, and the instance that it names, if it names one.
-
-    Raises:
-        ValueError: Unknown name.
-        TypeError: The name is not a string.
-    """
+    """Return the factory that a name means, and the instance that it names, if any; errors are those of `lookup`."""
     if isinstance(name, str) and (parts := _INSTANCE.fullmatch(name)):
         return lookup(PROBLEMS, parts["name"], "problem"), int(parts["number"])
     return lookup(PROBLEMS, name, "problem"), None
@@ -151,11 +144,7 @@ def as_problem(
 
 
 def as_single_problem(problem: str | Problem | Callable[[Any], Any], **arguments: Any) -> Problem:
-    """Return the problem of size 1 that the user means; see `as_problem`.
-
-    Raises:
-        TypeError, ValueError: As `as_problem`, or the problem has several instances.
-    """
+    """Return the problem of size 1 that the user means; see `as_problem`. Several instances raise ValueError."""
     found = as_problem(problem, **arguments)
     if found.size > 1:
         raise ValueError(

@@ -38,10 +38,7 @@ def libsvm(
 ) -> Problem:
     """Make the problem on a LIBSVM set: heart_scale (d = 13), german.numer_scale (24) or a9a (123).
 
-    For the options see `classification`.
-
-    Raises:
-        ValueError, NotADirectoryError, FileNotFoundError: The data cannot be had; see `zo_gym.datasets.locate`.
+    For the options see `classification`, for the errors `zo_gym.datasets.locate`.
     """
     features, targets = load_libsvm(name)
     return classification(name, features.toarray(), targets, labels=labels, dtype=dtype, device=device)

@@ -1,7 +1,6 @@
 """Functions with known answers: a quadratic, Rosenbrock's valley, and convex logistic regression.
 
-`instance` seeds whatever a problem draws when it is built, so that equal options mean equal problems. `dtype` is the
-type of x and f, `device` where f is evaluated.
+`instance` seeds what a problem draws when it is built. `dtype` is the type of x and f, `device` where f is evaluated.
 """
 
 from __future__ import annotations
@@ -97,8 +96,7 @@ def logistic(
     """Make the convex f(w) = (1/n) sum_i log(1 + exp(-y_i w . a_i)) + l2/2 |w|^2 on synthetic data.
 
     a_i ~ N(0, I) in R^d, and y_i is +1 with probability 1 / (1 + exp(-w' . a_i)), else -1, for one w' ~ N(0, I). Starts
-    ~ N(0, I) / sqrt(d). The minimum is positive and has no closed form; f is l2-strongly convex. dim >= 1, samples = n
-    >= 1, l2 >= 0.
+    ~ N(0, I) / sqrt(d). The minimum has no closed form; f is l2-strongly convex. dim >= 1, samples = n >= 1, l2 >= 0.
     """
     d, n = check_integer("dim", dim, 1), check_integer("samples", samples, 1)
     half_l2 = check_at_least("l2", l2, 0.0) / 2

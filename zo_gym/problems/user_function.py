@@ -26,7 +26,7 @@ def start_point(x0: Any, dim: int | None = None) -> Tensor:
         ValueError: x0 is not of shape (d,) with d = `dim` >= 1, or not finite.
     """
     try:
-        x = x0.detach().clone() if isinstance(x0, Tensor) else _to_tensor(np.array(x0))
+        x = x0.detach().clone() if isinstance(x0, Tensor) else to_tensor(np.array(x0))
     except (TypeError, ValueError) as error:
         raise TypeError(f"x0 must be a list, array or tensor of numbers, got {x0!r}.") from error
     if x.is_complex() or x.dtype == torch.bool:
@@ -97,7 +97,7 @@ def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Ten
 
     def evaluate(points: Tensor) -> Tensor:
         values = fun(points.clone() if tensors else points.cpu().numpy().copy())
-        values = values if isinstance(values, Tensor) else _to_tensor(_real(values, "f(X)"))
+        values = values if isinstance(values, Tensor) else to_tensor(_real(values, "f(X)"))
         if values.is_complex():
             raise ObjectiveError(f"f(X) must return real numbers, got {values.dtype}.")
         if values.shape != points.shape[:1]:
@@ -167,7 +167,7 @@ def _nearest(number: int | float) -> float:
         return math.inf if number > 0 else -math.inf
 
 
-def _to_tensor(array: np.ndarray) -> Tensor:
+def to_tensor(array: np.ndarray) -> Tensor:
     """Copy into a tensor; torch takes neither foreign byte orders nor more than 64 bits nor negative strides."""
     if array.dtype == np.longdouble:
         array = array.astype(np.float64)

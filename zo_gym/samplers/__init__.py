@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from zo_gym.base import Sampler
+from zo_gym.samplers.guessed import history, true_gradient
 from zo_gym.samplers.guided_es import guided_es
-from zo_gym.samplers.history import history
 from zo_gym.samplers.isotropic import coordinate, gaussian, rademacher, sphere
 from zo_gym.samplers.query_rnn import query_rnn
-from zo_gym.samplers.true_gradient import true_gradient
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "gaussian": gaussian,

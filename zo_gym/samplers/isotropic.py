@@ -48,8 +48,7 @@ def _draw_coordinate(x: Tensor, q: int, generators: Generators) -> Tensor:
 def gaussian() -> Sampler:
     """Draw u ~ N(0, I).
 
-    Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", Found. Comput.
-    Math. 17.
+    Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions".
     """
     return _stateless(_draw_gaussian)
 

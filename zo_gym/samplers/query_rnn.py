@@ -29,8 +29,7 @@ def query_rnn(weights: Weights = None, probability: float = 0.5) -> Sampler:
     E|u|^2 = d as for every sampler here. The network advances in `observe`, so that the scales of the next step are
     known before it is sampled: `scale`.
 
-    A network whose weights require gradients is differentiated through; a loaded one builds no graph. The state holds
-    21 numbers per coordinate.
+    A network whose weights require gradients is differentiated through. The state holds 21 numbers per coordinate.
 
     Args:
         weights: A trained optimizer, its file, or its query network. None: untrained, which is all but isotropic.

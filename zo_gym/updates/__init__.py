@@ -3,12 +3,10 @@
 from collections.abc import Callable
 
 from zo_gym.base import UpdateRule
-from zo_gym.updates.adaptive import adaptive
-from zo_gym.updates.conditional import conditional, diminishing
-from zo_gym.updates.first_order import adam, adamm, momentum, sgd, sign
-from zo_gym.updates.polyak import polyak
+from zo_gym.updates.accept_reject import adaptive, trust_region
+from zo_gym.updates.conditional_gradient import conditional_gradient, diminishing
+from zo_gym.updates.first_order import adam, adamm, momentum, polyak, sgd, sign
 from zo_gym.updates.sharpen import sharpened
-from zo_gym.updates.trust_region import trust_region
 from zo_gym.updates.update_rnn import update_rnn
 
 RULES: dict[str, Callable[..., UpdateRule]] = {
@@ -18,7 +16,7 @@ RULES: dict[str, Callable[..., UpdateRule]] = {
     "adam": adam,
     "adamm": adamm,
     "adaptive": adaptive,
-    "conditional": conditional,
+    "conditional-gradient": conditional_gradient,
     "diminishing": diminishing,
     "polyak": polyak,
     "trust-region": trust_region,
@@ -30,7 +28,7 @@ __all__ = [
     "adam",
     "adamm",
     "adaptive",
-    "conditional",
+    "conditional_gradient",
     "diminishing",
     "momentum",
     "polyak",

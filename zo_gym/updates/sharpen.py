@@ -17,10 +17,7 @@ def sharpened(rule: UpdateRule, sharpness: float) -> UpdateRule:
 
     Args:
         rule: An update rule.
-        sharpness: p >= 1; 1 returns the rule itself.
-
-    Raises:
-        ValueError: p < 1.
+        sharpness: p >= 1, else ValueError; 1 returns the rule itself.
     """
     p = check_at_least("sharpness", sharpness, 1.0)
 

@@ -12,13 +12,11 @@ from zo_gym.meta.rnn import Weights, network_of, no_memory
 def update_rnn(learning_rate: float = 1.0, weights: Weights = None) -> UpdateRule:
     """Step to x' = x + eta RNN(g), coordinate by coordinate; the memory is zero at the start of every run.
 
-    A network whose weights require gradients is differentiated through; a loaded one builds no graph. The state holds
-    20 numbers per coordinate.
+    A network whose weights require gradients is differentiated through. The state holds 20 numbers per coordinate.
 
     Args:
         learning_rate: eta > 0, a factor of the network's output (the source has 1).
-        weights: A trained optimizer, its file, or its update network. None: an untrained network, from which a training
-            starts.
+        weights: A trained optimizer, its file, or its update network. None: untrained, as a training starts.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: The weights are not there or not as described.

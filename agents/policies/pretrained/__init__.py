@@ -1,7 +1,6 @@
 """Policies that are shipped with the package, each a folder with config.json, weights.safetensors and CARD.md.
 
-`zo_gym.minimize("mnist_attack[0]", method="pretrained:mnist-attack", composite=True)` attacks an image with one,
-without training or download.
+`zo_gym.minimize("mnist_attack[0]", method="pretrained:mnist-attack", composite=True)` attacks with one.
 """
 
 from __future__ import annotations
@@ -26,11 +25,7 @@ def names() -> list[str]:
 
 
 def folder(name: str) -> Path:
-    """Return the folder of the policy of this name.
-
-    Raises:
-        ValueError: Unknown name.
-    """
+    """Return the folder of the policy of this name; an unknown one raises ValueError."""
     return FOLDER / lookup({each: each for each in names()}, name, "pretrained policy")
 
 
@@ -56,8 +51,7 @@ def method(
 ) -> Method:
     """Build the method "pretrained:<variant>": a policy's guess of the gradient that the run's own slopes correct.
 
-    `zo_gym.gradient_models.guided_gp` says how. With weights= instead of a variant the method is called "pretrained"
-    alone, and the policy is your own.
+    `zo_gym.gradient_models.guided_gp` says how. With weights=, your own policy, the method is "pretrained".
 
     Args:
         dim: d, which must be the policy's.

@@ -1,8 +1,7 @@
 """Pictures for a person who watches an environment run: a `Picture` holds one run.
 
-`figure`, `rgb_array` and `show` draw it: always f and best f against queries; for d = 2 also the path on the contours
-of f; for an image also original | difference | current. `ansi` describes it in text and needs no matplotlib. Values
-that are not finite are left out.
+`figure`, `rgb_array` and `show` draw f and best f against queries; for d = 2 also the path on the contours of f, for an
+image also original | difference | current. `ansi` writes text, without matplotlib. Only finite values are shown.
 """
 
 from zo_gym.envs.render.canvas import close, figure, rgb_array, show

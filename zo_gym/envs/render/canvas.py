@@ -18,14 +18,10 @@ WINDOWLESS_BACKENDS = ("agg", "cairo", "inline", "pdf", "pgf", "ps", "svg", "tem
 
 
 def figure(picture: Picture) -> Figure:
-    """Draw the picture on a new figure that pyplot does not know.
+    """Draw the picture on a new figure that pyplot does not know; raise ImportError without matplotlib.
 
-    The loss axis is logarithmic if every value on it is positive and they span two decades or more; a target or
-    minimum that such an axis cannot show (<= 0) is left out. This costs no queries: the contours call
-    `picture.objective`, which is not counted.
-
-    Raises:
-        ImportError: matplotlib is not installed.
+    The loss axis is logarithmic if its values are positive and span two decades; a target or minimum <= 0 is then left
+    out. This costs no queries: the contours call `picture.objective`, which is not counted.
     """
     _require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -40,8 +36,7 @@ def figure(picture: Picture) -> Figure:
 def rgb_array(picture: Picture) -> np.ndarray:
     """Draw the picture as pixels, uint8 (400, W, 3); errors as `figure`.
 
-    W is 600 for the loss curve, plus 400 with a path, plus 600 with images, however far the run has come, as video
-    writers need it.
+    W is 600 for the loss curve, plus 400 with a path, plus 600 with images: the same in every frame, for video writers.
     """
     canvas: Any = figure(picture).canvas  # matplotlib gives its methods no types
     canvas.draw()

@@ -60,9 +60,8 @@ class EpisodeRecorder:
 
     def close(self) -> None:
         """Close the window, if there is one."""
-        if self._window is not None:
-            canvas.close(self._window)
-            self._window = None
+        canvas.close(self._window)
+        self._window = None
 
     def _objective(self, points: np.ndarray) -> np.ndarray:
         tensor = torch.as_tensor(points, dtype=self._problem.dtype, device=self._problem.device)

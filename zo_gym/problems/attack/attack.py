@@ -24,8 +24,7 @@ SPLITS: dict[str, tuple[int, int | None]] = {
     "validation": (100, 100),
     "fresh": (200, None),
 }
-"""Name -> its first image and how many it holds, among the correctly classified test images in a fixed order. None
-stands for the rest."""
+"""Name -> its first image and size (None: the rest), among correctly classified test images in a fixed order."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,7 @@ class Attack(NamedTuple):
 
 
 def attack(victim: str, /, **options: Any) -> Problem:
-    """Make the problem alone of `attack_on`; the options are those of `AttackOptions`.
-
-    Raises:
-        TypeError, ValueError: An option is unknown or not as described.
-    """
+    """Make the problem alone of `attack_on`; the options are those of `AttackOptions`, others raise TypeError."""
     name = f"{victim}_attack"
     if "image" in options:
         image = options["image"]
@@ -115,11 +110,7 @@ def attack(victim: str, /, **options: Any) -> Problem:
 
 
 def attack_on_image(victim: str, image: int, /, **options: Any) -> Problem:
-    """Make the problem of one image of a split; the other options are those of `AttackOptions`.
-
-    Raises:
-        TypeError, ValueError: An option is unknown or not as described, or the split does not hold the image.
-    """
+    """Make the problem of one image of a split, with the options of `attack`; one beyond it raises ValueError."""
     split = options.get("split", "train")
     _, available = lookup(SPLITS, split, "split")
     most = options.get("size", available)
@@ -171,8 +162,7 @@ def attack_on(victim: str, options: AttackOptions = AttackOptions()) -> Attack:
 def _correct_images(victim: Victim, images: Tensor, labels: Tensor, count: int) -> Tensor:
     """Find the first `count` images, in a fixed random order, that the victim classifies correctly; their indices.
 
-    All of them are returned where they are fewer. The victim always runs on the CPU in float32 here, so that the choice
-    depends on it alone.
+    Where they are fewer it returns all. The choice depends on the victim alone, which runs on the CPU in float32.
     """
     logits = classifier(victim.recipe, victim.weights)
     order = torch.randperm(len(images), generator=make_generator(0))

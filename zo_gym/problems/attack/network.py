@@ -1,7 +1,6 @@
 """A small image classifier as plain functions over its weights, and its training.
 
-The layers are conv - pool - relu - conv - pool - relu - fc - relu - fc, with max-pooling 2 x 2 and 10 classes, or
-without the convolutions fc - relu - fc.
+The layers are conv - pool - relu - conv - pool - relu - fc - relu - fc, or fc - relu - fc; pools are 2 x 2 maxima.
 """
 
 from __future__ import annotations

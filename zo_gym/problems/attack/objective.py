@@ -2,8 +2,7 @@
 
     f(x) = max(z_t0(a) - max_{j != t0} z_j(a), 0) + c |a - x0|_p,    a = clip(x, 0, 1)
 
-z are the victim's logits, x0 is the original image and t0 its label. x itself is not clipped: a method may leave the
-box, where f is flat.
+z are the victim's logits, x0 is the original image and t0 its label. x may leave the box, where f is flat.
 
 Deviations. The paper's scores F are not specified; logits keep the first term from saturating, where probabilities
 would make f flat around a confident prediction. Starts are x0 + 1e-4 N(0, I), as in Ruan et al. (2019): at x0 itself
@@ -31,8 +30,7 @@ START_STD = 1e-4
 CHUNK = 1000
 """Images evaluated at a time, which keeps temporaries at a few tens of MB at d = 784."""
 ROTATION, SCALING, SHIFT = math.pi / 8, 0.2, 0.12
-"""The most that an augmented start is turned, in radians, resized, as a share of its size, and shifted, as a share of
-the image's side."""
+"""The most that an augmented start is turned, in radians, resized and shifted, as shares of the image's side."""
 
 
 def attack_loss(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:

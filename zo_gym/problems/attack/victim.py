@@ -65,8 +65,7 @@ def load_victim(name: str) -> Victim:
     recipe and the data. A damaged file is replaced.
 
     Raises:
-        ValueError, NotADirectoryError, FileNotFoundError: The name is unknown, or the data cannot be had; see
-            `zo_gym.datasets.locate`.
+        ValueError, NotADirectoryError, FileNotFoundError: As `zo_gym.datasets.locate`, or no such victim.
     """
     source = lookup(VICTIMS, name, "victim")
     made_from = {**asdict(source.recipe), "data": source.data_sha256(), "format": _FORMAT}

@@ -14,13 +14,12 @@ POWER = 0.6
 """The power with which it then falls: from 1/2 to 1 the sum of the lengths diverges and that of their squares does not,
 as convergence needs."""
 FIRST_STEPS = 100
-"""The number of steps of `conditional` that go towards the minimiser of the model."""
+"""The number of steps of `conditional_gradient` that go towards the minimiser of the model."""
 STRETCH = 1.5
 """Their length, in lengths of the steps of `diminishing`."""
 LIFT = 0.2
 """The height by which the model of the black-box part is lifted, in step length times |g|: a minimiser that only just
-reaches its lower bound would be approached for ever. Chosen, as the two above, on MNIST attacks of the split
-"validation"."""
+reaches its lower bound would be approached for ever. Chosen, as the two above, on validation attacks."""
 
 
 def step_length(longest: float, steps: Tensor) -> Tensor:
@@ -49,7 +48,7 @@ def diminishing(learning_rate: float) -> UpdateRule:
     return UpdateRule(lambda x: x.new_zeros(len(x)), propose)
 
 
-def conditional(learning_rate: float) -> UpdateRule:
+def conditional_gradient(learning_rate: float) -> UpdateRule:
     """Step for 100 steps to x' = x + min(1, 1.5 s_k / |v - x|) (v - x), then as `diminishing`, with the same s_k.
 
     v minimises, in the box, the linear model of the black-box part, cut off at its lower bound, plus the composite term

@@ -1,8 +1,9 @@
-"""An update rule that minimises the gradient model inside a trust region."""
+"""Update rules that find their own step size: they accept or reject each move by the value it reached."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -11,8 +12,12 @@ from torch import Tensor
 from zo_gym.base import Estimate, State, UpdateRule
 from zo_gym.checks import check_positive
 
+FACTORS = (0.5, 0.9, 1.15)
+"""`adaptive`: the factors of eta after a rejected move, after one that is neither, and after a good one."""
+GOOD_RATIO = 0.4
+"""`adaptive`: actual / predicted decrease above which a move is good."""
 POOR, GOOD = 0.25, 0.6
-"""Actual / predicted decrease below which the radius shrinks, and above which it may grow."""
+"""`trust_region`: actual / predicted decrease below which the radius shrinks, and above which it may grow."""
 FULL = 0.8
 """The share of the radius that a step must have used for the radius to grow."""
 SHRINK, GROW = 0.5, 1.6
@@ -23,6 +28,40 @@ INNER_STEPS = 20
 """The number of steps of the inner minimisation."""
 LENGTH_RATIO = 100.0
 """The largest ratio of the lengths of two successive inner steps."""
+
+
+@cache
+def _factors(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(FACTORS, dtype=dtype, device=device)
+
+
+def adaptive(learning_rate: float) -> UpdateRule:
+    """Step to x' = x - eta g if that lowers f; adapt eta to how well the linear model predicted the decrease.
+
+    With predicted = eta (grad f . g), which the step's own slopes measure, and actual = f(x) - f(x'):
+    actual <= 0: the move is rejected and eta halves; actual / predicted > 0.4: eta grows by 15 %; else it shrinks by
+    10 %. It needs no query beyond f(x'). Under noise a lucky value can be kept: see `reevaluate`.
+
+    Args:
+        learning_rate: The first eta > 0; a wrong one costs a handful of steps.
+    """
+    first = check_positive("learning_rate", learning_rate)
+
+    def init(x: Tensor) -> State:
+        return x.new_full((len(x), 1), first)
+
+    def propose(eta: State, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        return x - eta * estimate.gradient, eta
+
+    def judge(eta: State, fx: Tensor, f_new: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
+        actual = fx - f_new
+        accepted = actual > 0
+        good = actual > GOOD_RATIO * eta.squeeze(1) * estimate.gain
+        # A good move is an accepted one (the gain is never negative), so the sum is the index of its factor.
+        factor = _factors(eta.dtype, eta.device)[accepted.long() + (accepted & good).long()]
+        return accepted, eta * factor.unsqueeze(1)
+
+    return UpdateRule(init, propose, judge)
 
 
 class Region(NamedTuple):
@@ -83,8 +122,7 @@ def trust_region(learning_rate: float) -> UpdateRule:
 def _minimise(gradient: Callable[[Tensor], Tensor], g: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """Minimise a function with this gradient (B, d) -> (B, d), which is g at 0, within the radius (B, 1).
 
-    Returns:
-        The end of the descent from 0, (B, d), and the decrease until there, (B,).
+    Return the end of the descent from 0, (B, d), and the decrease until there, (B,).
     """
     tiny = torch.finfo(g.dtype).tiny
     at, slope, decrease = torch.zeros_like(g), g, g.new_zeros(len(g), 1)
