@@ -125,7 +125,13 @@ def run_followed(name: str, starts: Starts, policy: Policy) -> Curves:
     oracle = Oracle(problem, rows, budget=s.budget, noise_std=s.noise_std, generators=noise, on_failure=s.on_failure)
     moments = run(
         oracle,
-        follow(gradient_guess(policy, problem.context), rows, problem.composite, shape=problem.shape),
+        follow(
+            gradient_guess(policy, problem.context),
+            rows,
+            problem.composite,
+            shape=problem.shape,
+            smoothing=s.smoothing,
+        ),
         starts.x,
         direction_generators(starts.seeds, problem.device),
         smoothing=s.smoothing,

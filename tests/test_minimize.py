@@ -299,6 +299,11 @@ def test_executor_evaluates_the_points_of_a_batch_at_the_same_time() -> None:
     assert np.array_equal(parallel.trace.fun, minimize(parabola, X0, **options).trace.fun)
 
 
+def test_executor_must_be_one() -> None:
+    with pytest.raises(TypeError, match=r"executor must be a concurrent\.futures\.Executor, got 4"):
+        minimize(parabola, X0, executor=4)  # type: ignore[arg-type]
+
+
 def test_executor_and_batched_exclude_each_other() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match=r"executor= .* Drop one"):
         minimize(parabola, X0, batched=True, executor=pool)
@@ -331,7 +336,10 @@ def test_callback_stops_the_run(how: str) -> None:
     assert all(p.fun == parabola(p.x) for p in seen)
 
 
-@pytest.mark.parametrize("answer", [None, False, 0, 1, "yes"])
+GRAPH = torch.ones(3, requires_grad=True).sum()
+
+
+@pytest.mark.parametrize("answer", [None, False, 0, 1, "yes", [True], [[1, 2], [3]], GRAPH, np.ones(2, dtype=bool)])
 def test_only_true_stops_the_run(answer: Any) -> None:
     assert minimize(parabola, X0, budget=21, seed=0, callback=lambda p: answer).nfev == 21
 
@@ -603,3 +611,59 @@ def test_a_million_variables_with_one_direction() -> None:
     assert result.x.shape == x0.shape
     assert 0 < 1e6 - result.fun < 1e6 * 1e-4
     assert np.array_equal(x0, np.ones(1_000_000))
+
+
+# What the run tells the method
+
+
+@pytest.mark.parametrize(("method", "power"), [("gp-tr", 1), ("gp", 2)])
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_the_unit_of_x_does_not_matter(method: str, power: int, unit: float) -> None:
+    """In another unit of x, with smoothing and step in it, the run is the same until rounding shows.
+
+    The gradient model must know the smoothing for that. A length scales with the unit, eta = x / g with its square.
+    """
+
+    def run(unit: float) -> Result:
+        rate = first_rate * unit**power
+        options = {"smoothing": 0.01 * unit, "learning_rate": rate, "budget": 100, "seed": 0}
+        return minimize(lambda x: float((weights * (x / unit - 1) ** 2).sum()), np.zeros(5), method=method, **options)
+
+    weights, first_rate = np.arange(1, 6), METHODS[method].learning_rate(5)
+    plain, scaled = run(1.0), run(unit)
+    np.testing.assert_allclose(scaled.trace.fun[:10], plain.trace.fun[:10], rtol=1e-3)
+    assert max(scaled.fun, plain.fun) < 1e-6
+
+
+def test_options_of_a_baseline_must_not_repeat_an_argument() -> None:
+    with pytest.raises(TypeError, match=r"options= must not repeat an argument, got 'learning_rate' in both"):
+        minimize(parabola, X0, method="zo-svrg", learning_rate=0.1, options={"learning_rate": 1e-9})
+
+
+def test_numbers_may_be_tensors_and_arrays_of_one_element() -> None:
+    plain = minimize(parabola, X0, budget=50, noise_std=0.1, seed=0)
+    found = minimize(parabola, X0, budget=torch.tensor(50), noise_std=np.array([0.1]), seed=0)  # type: ignore[arg-type]
+    assert (found.nfev, found.fun) == (plain.nfev, plain.fun)
+
+
+def test_x0_in_a_dtype_too_coarse_for_the_default_smoothing_is_named() -> None:
+    with pytest.raises(ValueError, match=r"x0 must be finer than torch\.bfloat16.*float32 or float64"):
+        minimize(lambda x: (x**2).sum(), torch.ones(3, dtype=torch.bfloat16))
+
+
+def test_f_may_train_a_network_inside() -> None:
+    """Gradients are on inside f, although the library's own tensors need none."""
+
+    def after_one_step(x: np.ndarray) -> float:
+        weight = torch.tensor(x, requires_grad=True)
+        (weight**2).sum().backward()
+        assert weight.grad is not None
+        return float(((weight - 0.1 * weight.grad) ** 2).sum().detach())
+
+    assert minimize(after_one_step, X0, budget=60, seed=0).fun < 0.1 * after_one_step(X0)
+
+
+@pytest.mark.parametrize("part", ["sampler", "estimator", "gradient_model", "update"])
+def test_an_empty_name_is_no_default(part: str) -> None:
+    with pytest.raises(ValueError, match=f"Unknown {part} ''"):
+        minimize(parabola, X0, **{part: ""})

@@ -46,6 +46,18 @@ def test_ask_and_tell_is_the_run_of_minimize(method: str, reevaluate: bool) -> N
         assert np.array_equal(ours, theirs)
 
 
+def test_ask_and_tell_takes_a_composite_term_as_minimize_does() -> None:
+    """The term reaches the method, whose gradient model is then of the black-box part alone."""
+    problem = make_problem("digits_attack[0]")
+    x0 = problem.start(torch.Generator().manual_seed(0))
+    options = {"method": "pretrained:digits-attack"}
+    expected = minimize(problem, x0, composite=True, budget=60, seed=5, **options)
+    optimizer = Optimizer(x0, composite=problem.composite, context=problem.context, seed=direction_seed(5), **options)
+    while optimizer.nfev < expected.nfev:
+        optimizer.tell(problem.values(optimizer.ask()))
+    assert (optimizer.result().fun, optimizer.nfev) == (expected.fun, expected.nfev)
+
+
 def test_a_run_over_an_oracle_is_the_same_run() -> None:
     problem = make_problem("quadratic", dim=3)
     optimizer = Optimizer(X0, method="zo-adam", seed=1)

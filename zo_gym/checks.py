@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+DEFAULT_SMOOTHING = 0.01
+"""The length mu of finite differences where the user names none, in units of x."""
+
 
 def check_integer(name: str, value: Any, least: int) -> int:
     """Require an integer >= `least`; a bool is none."""
@@ -61,9 +64,14 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_smoothing(smoothing: Any, dtype: torch.dtype) -> float:
-    """Require mu > 0 that the rounding of x, of this dtype, leaves intact."""
-    smoothing = check_positive("smoothing", smoothing)
+    """Require mu > 0 that the rounding of x, of this dtype, leaves intact; None means 0.01."""
     least = 8 * torch.finfo(dtype).eps
+    if smoothing is None and least > DEFAULT_SMOOTHING:
+        raise ValueError(
+            f"x0 must be finer than {dtype}, whose rounding drowns differences over the default smoothing, "
+            f"{DEFAULT_SMOOTHING}. Pass x0 in float32 or float64, or smoothing >= {least:.1e}."
+        )
+    smoothing = DEFAULT_SMOOTHING if smoothing is None else check_positive("smoothing", smoothing)
     if smoothing < least:
         raise ValueError(
             f"smoothing must be at least {least:.1e} for {dtype}, got {smoothing}: smaller differences are rounding "

@@ -137,19 +137,20 @@ def build(method: str, dim: int, **options: Any) -> Method:
         if load := added_methods().get(name):
             return _build_added(name, load(), dim, {**options, "variant": variant or None})
     recipe = lookup(METHODS, method, "method")
-    estimator: Estimator = _part(ESTIMATORS, parts.estimator or recipe.estimator, "estimator", Estimator)
-    eta = recipe.learning_rate(dim) if parts.learning_rate is None else parts.learning_rate
+    estimator: Estimator = _part(ESTIMATORS, _either(parts.estimator, recipe.estimator), "estimator", Estimator)
+    eta = _either(parts.learning_rate, recipe.learning_rate(dim))
     if parts.learning_rate is not None and isinstance(parts.update, UpdateRule):
         raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
     if parts.num_directions is not None:
         q = check_integer("num_directions", parts.num_directions, 1)
     else:
         q = min(recipe.num_directions, dim) if estimator is span else recipe.num_directions
-    rule: Any = recipe.update if parts.update is None else parts.update
-    sampler: Any = parts.sampler or (None if parts.gradient_model else recipe.sampler)
-    if recipe.needs_gradient and not parts.sampler:
+    rule: Any = _either(parts.update, recipe.update)
+    sampler: Any = _either(parts.sampler, recipe.sampler if parts.gradient_model is None else None)
+    if recipe.needs_gradient and parts.sampler is None:
         sampler = true_gradient(_require_gradient(method, parts.gradient))
-    model: Any = parts.gradient_model or recipe.gradient_model
+    model: Any = _either(parts.gradient_model, recipe.gradient_model)
+    models = {name: partial(make, smoothing=parts.smoothing) for name, make in GRADIENT_MODELS.items()}
     learned = [name for table, name in ((SAMPLERS, sampler), (RULES, rule)) if is_learned(table, name)]
     weights = _require_weights(method, learned, parts.weights)
     update: UpdateRule = _part(RULES, rule, "update", UpdateRule, weights, eta)
@@ -158,7 +159,7 @@ def build(method: str, dim: int, **options: Any) -> Method:
         estimator=estimator,
         update=update if parts.sharpness is None else sharpened(update, parts.sharpness),
         num_directions=q,
-        model=None if model is None else _part(GRADIENT_MODELS, model, "gradient_model", GradientModel),
+        model=None if model is None else _part(models, model, "gradient_model", GradientModel),
     )
 
 
@@ -180,6 +181,7 @@ class Parts:
         context: What the problem tells a policy besides x, one line a row of the run, (B, k); for added methods.
         composite: The composite term that the run takes exactly, rows numbered from 0; for added methods that use it.
         sharpness: p >= 1: how much of a move goes to the larger coordinates of g (`zo_gym.updates.sharpened`); None: 1.
+        smoothing: The run's mu, for gradient models by name and for added methods that use it; None: 0.01.
     """
 
     learning_rate: float | None = None
@@ -193,10 +195,11 @@ class Parts:
     context: Tensor | None = None
     composite: CompositeTerm | None = None
     sharpness: float | None = None
+    smoothing: float | None = None
 
 
-OFFERED = ("gradient", "context", "composite")
-"""What a problem offers to every method; the other parts are what the user asked for."""
+OFFERED = ("gradient", "context", "composite", "smoothing")
+"""What a problem and a run offer to every method; the other parts are what the user asked for."""
 
 
 def _build_added(name: str, factory: Callable[..., Method], dim: int, options: Mapping[str, Any]) -> Method:
@@ -206,6 +209,10 @@ def _build_added(name: str, factory: Callable[..., Method], dim: int, options: M
     asked = {key: value for key, value in given.items() if key not in OFFERED}
     reject_unknown(asked, accepted, f"method '{name}'")
     return factory(dim, **{key: value for key, value in given.items() if key in accepted})
+
+
+def _either(given: Any, default: Any) -> Any:
+    return default if given is None else given
 
 
 def _part(table: Any, given: Any, kind: str, shape: type, weights: LSTMOptimizer | None = None, *values: float) -> Any:

@@ -111,13 +111,15 @@ def minimize(
     parts |= {"weights": weights, "sharpness": sharpness}
     if method in BASELINES:
         refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
-        own = numbers | {"smoothing": smoothing} | dict(options or {})
-        return _run_baseline(log, method, start, direction_seed, own, refused)
+        own = {name: value for name, value in (numbers | {"smoothing": smoothing}).items() if value is not None}
+        for name in own.keys() & (options or {}).keys():
+            raise TypeError(f"options= must not repeat an argument, got '{name}' in both. Drop one of the two.")
+        return _run_baseline(log, method, start, direction_seed, own | dict(options or {}), refused)
     if options:
         raise TypeError(
             f"options= are for zo_gym.BASELINES, and method '{method}' is not one, got {options!r}. Drop it."
         )
-    length = check_smoothing(0.01 if smoothing is None else smoothing, problem.dtype)
+    length = check_smoothing(smoothing, problem.dtype)
     return _run_method(log, method, start, direction_seed, length, numbers | parts, composite, reevaluate)
 
 
@@ -156,6 +158,7 @@ def _run_method(
         gradient=None if problem.gradient is None else problem.gradients,
         composite=problem.composite if composite else None,
         context=problem.context,
+        smoothing=smoothing,
     )
     log.uses_last = check_flag("reevaluate", reevaluate)
     step_cost = cost(chosen, chosen.num_directions, problem.dim, reevaluate=reevaluate)

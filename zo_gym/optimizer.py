@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zo_gym.base import Iterate, Method
 from zo_gym.baselines import BASELINES
-from zo_gym.checks import check_smoothing
+from zo_gym.checks import check_flag, check_smoothing
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.errors import ObjectiveError
 from zo_gym.methods import DEFAULT_METHOD, Parts, build, require_method
@@ -39,13 +39,13 @@ class Optimizer:
     Args:
         x0: Start (d,), array or tensor; dtype and device follow it, points come back in its type.
         method: A key of `zo_gym.METHODS`, or a `Method`.
-        smoothing: mu > 0, in units of x.
+        smoothing: mu > 0, in units of x; None for 0.01.
         reevaluate: f is noisy: query f(x) again in each step (1 query more) and report the last iterate, not the best.
         seed: Of the directions; None for a fresh one.
         as_numpy: Points come back as numpy arrays (True) or tensors (False); None for the type of x0.
         composite: The part of f that needs no queries, of instance 0, taken exactly. None: all of f is a black box.
         **parts: What `zo_gym.methods.build` takes besides: learning_rate, num_directions, sampler, estimator,
-            gradient_model, update, weights, gradient.
+            gradient_model, update, weights, gradient, context, sharpness.
 
     Attributes:
         nfev: Queries told so far.
@@ -60,7 +60,7 @@ class Optimizer:
         x0: Any,
         *,
         method: str | Method = DEFAULT_METHOD,
-        smoothing: float = 0.01,
+        smoothing: float | None = None,
         reevaluate: bool = False,
         seed: int | None = None,
         as_numpy: bool | None = None,
@@ -68,7 +68,8 @@ class Optimizer:
         **parts: Any,
     ) -> None:
         x = start_point(x0)
-        chosen = _method_of(method, len(x), parts)
+        mu = check_smoothing(smoothing, x.dtype)
+        chosen = _method_of(method, len(x), parts, composite=composite, smoothing=mu)
         cost(chosen, chosen.num_directions, len(x))  # refuses too many directions
         term = None if composite is None else composite.for_rows(x.new_zeros(1, dtype=torch.int64))
         self.nfev = 0
@@ -80,8 +81,8 @@ class Optimizer:
             chosen,
             x[None, :],
             [direction_generator(seed, x.device)],
-            check_smoothing(smoothing, x.dtype),
-            reevaluate=reevaluate,
+            mu,
+            reevaluate=check_flag("reevaluate", reevaluate),
             term=None if term is None else lambda rows: term,
         )
         first = next(self._conversation)
@@ -149,7 +150,7 @@ class Optimizer:
         return points.cpu().numpy().copy() if self._as_numpy else points.clone()
 
 
-def _method_of(method: str | Method, dim: int, parts: dict[str, Any]) -> Method:
+def _method_of(method: str | Method, dim: int, parts: dict[str, Any], **offered: Any) -> Method:
     """Build the named method from its parts; a `Method` is complete."""
     if isinstance(method, Method):
         reject_unknown(parts, (), "Optimizer with a Method")
@@ -161,7 +162,7 @@ def _method_of(method: str | Method, dim: int, parts: dict[str, Any]) -> Method:
             "zo_gym.METHODS."
         )
     reject_unknown(parts, Parts.__dataclass_fields__, "Optimizer")
-    return build(method, dim, **parts)
+    return build(method, dim, **parts, **offered)
 
 
 def _real_tensor(values: Any) -> Tensor:

@@ -71,13 +71,14 @@ class Oracle:
         generators: Generators = (),
         on_failure: OnFailure = "raise",
     ) -> None:
-        if check_number("noise_std", noise_std, "a finite number >= 0") < 0:
+        noise_std = check_number("noise_std", noise_std, "a finite number >= 0")
+        if noise_std < 0:
             raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std}.")
         lookup(dict.fromkeys(get_args(OnFailure)), on_failure, "on_failure")
         if noise_std > 0 and len(generators) != rows:
             raise ValueError(f"noise_std > 0 needs generators, one a row: {rows}, got {len(generators)}.")
         self.problem = problem
-        self.budget = budget
+        self.budget = None if budget is None else check_integer("budget", budget, 1)
         self.noise_std = noise_std
         self.generators = list(generators)
         self.on_failure = on_failure

@@ -73,8 +73,11 @@ class RunLog:
             answer = callback(Progress(self._export(x), fun, self.nfev, self._history.nit))
         except StopIteration:
             return True
-        flag = np.asarray(answer.cpu() if isinstance(answer, Tensor) else answer)
-        return flag.dtype == np.bool_ and flag.size == 1 and bool(flag)
+        flag = answer.detach().cpu().numpy() if isinstance(answer, Tensor) else answer
+        if not isinstance(flag, (bool, np.bool_, np.ndarray)):
+            return False
+        flags = np.asarray(flag)
+        return flags.dtype == np.bool_ and flags.size == 1 and bool(flags)
 
     @property
     def nfev(self) -> int:

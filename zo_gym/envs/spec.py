@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from zo_gym.base import Gate, Method, Sampler, UpdateRule
-from zo_gym.checks import check_flag, check_integer, check_number, check_smoothing
+from zo_gym.checks import check_flag, check_integer, check_number, check_positive, check_smoothing
 from zo_gym.estimators import forward
 from zo_gym.gate import GATES
 from zo_gym.oracle import OnFailure, Oracle, require_budget
@@ -61,6 +61,7 @@ class Settings:
         if self.target is not None:
             check_number("target", self.target)
         check_number("gate_threshold", self.gate_threshold)
+        check_positive("smoothing", self.smoothing)
         check_integer("num_directions", self.num_directions, 1)
 
 

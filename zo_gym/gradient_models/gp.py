@@ -7,7 +7,7 @@ s, accepted or rejected: (f(x + s) - f(x)) / |s| is the slope along s at the mid
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -97,7 +97,7 @@ class GPState(NamedTuple):
     """The variance of the rounding error of f at the current x, (B,)."""
 
 
-def gp(settings: GPSettings = STANDARD) -> GradientModel:
+def gp(settings: GPSettings = STANDARD, smoothing: float | None = None) -> GradientModel:
     """Predict g = m, the posterior mean of grad f, and probe where it is most uncertain: u = sqrt(d) P z / |P z|.
 
     z ~ N(0, I). `correct` replaces the step's own estimate by m, so that the step follows all stored slopes. Of all u
@@ -111,11 +111,14 @@ def gp(settings: GPSettings = STANDARD) -> GradientModel:
     complete, is then left as it is and not stored. Where a composite term is taken exactly, g is of the black-box part,
     and a move, along which f changes by the term as well, is stored only where the term left g as it was.
 
+    `smoothing` is the mu of the run where it is not the settings' own.
+
     Time per step and row O(r d + r^3), memory O(r d + r^2).
 
     Reference: Mueller, von Rohr and Trimpe (2021), "Local policy search with Bayesian optimization", NeurIPS. Theirs
     conditions on values of f, chooses probes by the trace of P, and has fixed kernels.
     """
+    settings = settings if smoothing is None else replace(settings, smoothing=smoothing)
     return GradientModel(
         init=partial(_init, settings),
         probe=partial(_probe, settings),
@@ -125,9 +128,9 @@ def gp(settings: GPSettings = STANDARD) -> GradientModel:
     )
 
 
-def gp_wide(settings: GPSettings = WIDE) -> GradientModel:
+def gp_wide(settings: GPSettings = WIDE, smoothing: float | None = None) -> GradientModel:
     """Return the same model as `gp`, with settings for `trust_region` steps, which predict away from x."""
-    return gp(settings)
+    return gp(settings, smoothing)
 
 
 def _init(settings: GPSettings, x: Tensor) -> GPState:

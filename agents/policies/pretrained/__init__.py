@@ -48,6 +48,7 @@ def method(
     composite: CompositeTerm | None = None,
     learning_rate: float = LEARNING_RATE,
     sharpness: float = SHARPNESS,
+    smoothing: float = 0.01,
 ) -> Method:
     """Build the method "pretrained:<variant>": a policy's guess of the gradient that the run's own slopes correct.
 
@@ -61,6 +62,7 @@ def method(
         composite: See `follow`.
         learning_rate: Length of the first step, in units of x.
         sharpness: p >= 1; see `zo_gym.updates.sharpened`.
+        smoothing: mu of the run, in units of x.
 
     Raises:
         FileNotFoundError, NotADirectoryError: No policy folder is there.
@@ -93,4 +95,5 @@ def method(
         sharpness=sharpness,
         update=steps(learning_rate, sharpness),
         refresh_distance=REFRESH * learning_rate,
+        smoothing=smoothing,
     )

@@ -65,12 +65,11 @@ def show(picture: Picture, window: Figure | None = None) -> Figure:
     return window
 
 
-def close(window: Figure | None) -> None:
-    """Close a window that `show` opened; do nothing if there is none or the user has closed it."""
-    if window is not None:
-        from matplotlib import pyplot
+def close(window: Figure) -> None:
+    """Close a window that `show` opened; do nothing if the user has closed it."""
+    from matplotlib import pyplot
 
-        pyplot.close(window)
+    pyplot.close(window)
 
 
 def _require_matplotlib() -> None:
