@@ -111,10 +111,8 @@ def minimize(
     parts |= {"weights": weights, "sharpness": sharpness}
     if method in BASELINES:
         refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
-        own = {name: value for name, value in (numbers | {"smoothing": smoothing}).items() if value is not None}
-        for name in own.keys() & (options or {}).keys():
-            raise TypeError(f"options= must not repeat an argument, got '{name}' in both. Drop one of the two.")
-        return _run_baseline(log, method, start, direction_seed, own | dict(options or {}), refused)
+        own = numbers | {"smoothing": smoothing}
+        return _run_baseline(log, method, start, direction_seed, own, options or {}, refused)
     if options:
         raise TypeError(
             f"options= are for zo_gym.BASELINES, and method '{method}' is not one, got {options!r}. Drop it."
@@ -181,7 +179,13 @@ def _follow(log: RunLog, moments: Iterator[Moment]) -> Result:
 
 
 def _run_baseline(
-    log: RunLog, method: str, start: Tensor, seed: int, options: Mapping[str, Any], refused: Mapping[str, Any]
+    log: RunLog,
+    method: str,
+    start: Tensor,
+    seed: int,
+    arguments: Mapping[str, Any],
+    options: Mapping[str, Any],
+    refused: Mapping[str, Any],
 ) -> Result:
     """Let a baseline run until it converges, or the budget, the target or the callback ends it."""
     for name, value in refused.items():
@@ -191,7 +195,10 @@ def _run_baseline(
                 f"{value!r:.80}. Drop it."
             )
     require_budget(log.oracle.budget, 0, log.oracle.on_failure)
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    for name in given.keys() & options.keys():
+        raise TypeError(f"options= must not repeat an argument, got '{name}' in both. Drop one of the two.")
+    given |= {name: value for name, value in options.items() if value is not None}
 
     def evaluate(points: Tensor) -> Tensor:
         if not log.oracle.fits(len(points))[0]:
