@@ -1,4 +1,4 @@
-# `make train` and `make test` need nothing but Python >= 3.10: the environment is made on first use.
+# `make train` and `make test` need Python >= 3.10 and a package index: the environment is made on first use.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin

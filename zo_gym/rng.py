@@ -26,7 +26,7 @@ def seed_sequence(seed: int | None) -> np.random.SeedSequence:
     try:
         return np.random.SeedSequence(None if seed is None else check_integer("seed", seed, 0))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"seed must be an integer >= 0 or None, got {seed!r}. Pass such a one.") from error
+        raise ValueError(f"seed must be an integer >= 0 or None, got {seed!r}.") from error
 
 
 def normal(generators: Generators, shape: tuple[int, ...], like: Tensor) -> Tensor:

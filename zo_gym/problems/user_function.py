@@ -34,7 +34,9 @@ def start_point(x0: Any, dim: int | None = None) -> Tensor:
     if not x.is_floating_point():
         x = x.to(torch.float64)
     if x.ndim != 1 or len(x) == 0 or (dim is not None and len(x) != dim):
-        wanted, remedy = ("(d,) with d >= 1", "Flatten it first") if dim is None else (f"({dim},)", "Pass one of it")
+        wanted, remedy = (
+            ("(d,) with d >= 1", "Flatten it first") if dim is None else (f"({dim},)", f"Pass an x0 of {dim} numbers")
+        )
         raise ValueError(f"x0 must have shape {wanted}, got shape {tuple(x.shape)}. {remedy}.")
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"x0 must be finite, got {np.array2string(x.cpu().numpy(), precision=4, threshold=6)}.")

@@ -116,7 +116,7 @@ def attack_on_image(victim: str, image: int, /, **options: Any) -> Problem:
     most = options.get("size", available)
     if most is not None and image >= most:
         raise ValueError(
-            f"image must be < {most}, the size of split '{split}', got {image}. Choose another, or split=."
+            f"image must be < {most}, the size of split '{split}', got {image}. Lower it, or change split=."
         )
     found = attack(victim, **{"size": image + 1, **options})
     return replace(found.subset([image]), name=f"{found.name}[{image}]")
