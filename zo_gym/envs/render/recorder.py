@@ -60,7 +60,8 @@ class EpisodeRecorder:
 
     def close(self) -> None:
         """Close the window, if there is one."""
-        canvas.close(self._window)
+        if self._window is not None:
+            canvas.close(self._window)
         self._window = None
 
     def _objective(self, points: np.ndarray) -> np.ndarray:
