@@ -125,7 +125,9 @@ def test_weights_that_are_a_pickle_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
 def test_a_missing_file_is_named_with_the_way_to_make_one(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"No policy in .*{name} is missing\. Train one: python train\.py"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"No policy in .*{name} is missing\. Train one: python -m zo_gym\.agents\.train"
+    ):
         load_policy(folder)
 
 

@@ -65,6 +65,8 @@ def test_minimize_knows_it_by_name(tmp_path: Path) -> None:
     slower = minimize("quadratic", method="zo-rl", weights=folder, budget=400, seed=0, update="sgd", learning_rate=1e-4)
     assert slower.fun > result.fun
     assert Optimizer(np.zeros(DIM), method="zo-rl", weights=folder, seed=0).ask().shape == (1, DIM)
+    run = minimize("quadratic", method="zo-rl", weights=tmp_path, budget=400, seed=0)  # the run's folder does, too
+    assert run.fun == result.fun
 
 
 def test_it_is_an_added_method() -> None:
@@ -74,7 +76,7 @@ def test_it_is_an_added_method() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, ValueError, "needs weights=.*python train.py"),
+        ({}, ValueError, "needs weights=.*python -m zo_gym.agents.train"),
         ({"weights": "nowhere"}, FileNotFoundError, "No policy in nowhere"),
         ({"weights": "nowhere", "sampler": "gaussian"}, TypeError, "unexpected keyword argument 'sampler'"),
     ],
