@@ -164,7 +164,7 @@ def flag(name: str) -> str:
 
 
 def load_args(folder: Path) -> TrainArgs:
-    """Return the arguments of a run folder; raise FileNotFoundError or ValueError where it is none."""
+    """Return the arguments of a run folder; what is no run folder raises FileNotFoundError or ValueError."""
     file = folder / "config.json"
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: config.json is missing. Pass one that train.py made.")

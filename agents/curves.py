@@ -178,8 +178,7 @@ def run_method(name: str, starts: Starts, *, method: str, **options: Any) -> Cur
 def tuned_zo_sgd(starts: Starts, **options: Any) -> tuple[float, float]:
     """Find the eta of ZO-SGD (q = 20) with the least mean final f from these starts; return it and that f.
 
-    An eta with which f overflows counts as infinitely bad; all of them raise ValueError. Options as of
-    `zo_gym.minimize`.
+    An eta with which f overflows is infinitely bad; ValueError says that all are. Options are those of `minimize`.
     """
     dim = starts.spec.problem.dim
     scores: dict[float, float] = {}

@@ -100,8 +100,8 @@ def resume(args: TrainArgs) -> tuple[Run, list[Episode]]:
         args: The run's own arguments, but for --progress and --total-queries, which extends it.
 
     Raises:
-        FileNotFoundError, ValueError: It is no run folder, its checkpoint is damaged, an argument differs, or more is
-            spent than --total-queries.
+        FileNotFoundError, ValueError: It is no run folder, its checkpoint is damaged, another argument differs, or more
+            queries are spent than --total-queries.
     """
     folder = args.resume
     assert folder is not None

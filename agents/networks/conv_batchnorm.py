@@ -19,7 +19,7 @@ class ConvBatchNorm(BaseFeaturesExtractor):
     Args:
         observation_space: Flat Box (n,).
         dim: d.
-        shape: Shape of the image behind the vector, e.g. (28, 28), of `dim` entries, else ValueError; None for none.
+        shape: Shape of the image behind the vector, e.g. (28, 28), else None; ValueError unless it has d entries.
         features_dim: Length of the features.
     """
 
