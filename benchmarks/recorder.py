@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.solvers.base import Outcome
+from benchmarks.solvers.base import SolverOutcome
 from zo_gym.agents.curves import grid_of, on_grid
 from zo_gym.problem import Problem
 
@@ -62,13 +62,13 @@ class Recorder:
         new, self._reached = reached > self._reached, reached
         return new
 
-    def finish(self, best_x: Tensor) -> Outcome:
+    def finish(self, best_x: Tensor) -> SolverOutcome:
         """Return the runs so far, which ended with these best iterates (B, d)."""
         queries, best, cosine = (np.stack(rows, axis=1) for rows in (self._queries, self._best, self._cosine))
         curves = np.stack([on_grid(self._grid, *row) for row in zip(queries, best, strict=True)])
         aligned = np.stack([_carried(self._grid, *row) for row in zip(queries, cosine, strict=True)])
         known = None if np.isnan(aligned).all() else aligned
-        return Outcome(
+        return SolverOutcome(
             queries=self._grid,
             best=curves,
             cosine=known,

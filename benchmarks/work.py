@@ -17,7 +17,7 @@ import torch
 from benchmarks.minimum import store_minimum
 from benchmarks.plan import MINIMUM, Job, Table
 from benchmarks.records import Record, save_record
-from benchmarks.solvers.base import Outcome, Setup
+from benchmarks.solvers.base import Setup, SolverOutcome
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
 from zo_gym.files import provenance
@@ -93,7 +93,9 @@ def _run(table: Table, task: Task, job: Job, place: Path) -> list[Record]:
     return records_of(task, job.method, outcome, meta, job.rows)
 
 
-def records_of(task: Task, method: str, outcome: Outcome, meta: dict[str, Any], rows: Sequence[int]) -> list[Record]:
+def records_of(
+    task: Task, method: str, outcome: SolverOutcome, meta: dict[str, Any], rows: Sequence[int]
+) -> list[Record]:
     """Return the runs as records: one for all images of an attack, one per start of a classification problem."""
     if task.kind == "attack":
         victim, pictures = pictures_of(task, outcome)
@@ -127,7 +129,7 @@ def _row_of(record: Record, row: int, seed: int) -> Record:
     )
 
 
-def pictures_of(task: Task, outcome: Outcome) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def pictures_of(task: Task, outcome: SolverOutcome) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return which victim it was, and what a gallery shows: both images, their labels and the victim's confidences."""
     attack = task.attack("test")
     predicted, confidence = attack.predict(outcome.best_x)

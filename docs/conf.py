@@ -27,12 +27,11 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "_ext.complete",
+    "_ext.directives",
     "_ext.docstrings",
     "_ext.executed",
     "_ext.mathml",
     "_ext.modules",
-    "_ext.results",
-    "_ext.tables",
 ]
 
 # Every reference must resolve, except to names of other projects: their inventories

@@ -24,7 +24,7 @@ from benchmarks.recorder import Recorder
 from benchmarks.records import load_all, load_record, path_of
 from benchmarks.runner import run_all, worker_pool
 from benchmarks.solvers.agents import SOLVERS
-from benchmarks.solvers.base import Outcome, Setup, Solver, starts_of
+from benchmarks.solvers.base import Setup, Solver, SolverOutcome, starts_of
 from benchmarks.solvers.baselines import baseline_run
 from benchmarks.solvers.zeroth_order import method_run
 from benchmarks.suites.paper import QUICK, SUITE
@@ -94,7 +94,7 @@ def test_finished_results_are_not_touched_and_a_missing_one_comes_back_the_same(
 
 
 def test_an_interruption_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(setup: Setup) -> Outcome:
+    def interrupted(setup: Setup) -> SolverOutcome:
         raise KeyboardInterrupt
 
     broken_one = Solver("broken", "control", interrupted)
@@ -106,7 +106,7 @@ def test_an_interruption_keeps_what_is_finished(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_failure_does_not_end_the_others_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(setup: Setup) -> Outcome:
+    def failing(setup: Setup) -> SolverOutcome:
         raise ObjectiveError("f overflowed")
 
     monkeypatch.setitem(SOLVERS, "failing", Solver("failing", "control", failing))
@@ -129,7 +129,7 @@ def test_methods_that_run_row_by_row_are_jobs_of_one_seed() -> None:
 def test_tuning_tries_the_range_then_around_the_best_and_is_kept(tmp_path: Path) -> None:
     tried: list[float] = []
 
-    def parabola(setup: Setup) -> Outcome:
+    def parabola(setup: Setup) -> SolverOutcome:
         value = setup.options["delta"]
         tried.append(value)
         if value > 500:
@@ -153,7 +153,7 @@ def test_tuning_tries_the_range_then_around_the_best_and_is_kept(tmp_path: Path)
 def test_a_task_may_be_tuned_on_a_smaller_share_of_its_budget(
     shares: dict[str, float], budget: int, tmp_path: Path
 ) -> None:
-    def spender(setup: Setup) -> Outcome:
+    def spender(setup: Setup) -> SolverOutcome:
         recorder = Recorder(setup.problem, setup.task.budget)
         recorder.add(setup.task.budget, [1.0] * setup.problem.size)
         return recorder.finish(starts_of(setup.problem))
@@ -164,7 +164,7 @@ def test_a_task_may_be_tuned_on_a_smaller_share_of_its_budget(
 
 
 def test_an_option_at_which_everything_fails_is_an_error(tmp_path: Path) -> None:
-    def hopeless(setup: Setup) -> Outcome:
+    def hopeless(setup: Setup) -> SolverOutcome:
         raise ObjectiveError("overflow")
 
     with pytest.raises(ValueError, match=r"p diverged on quadratic for every delta"):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = sorted(path for name in ("zo_gym", "agents", "benchmarks") for path in ROOT.glob(f"{name}/**/*.py"))
+FOLDERS = ("zo_gym", "agents", "benchmarks", "docs/_ext", "examples")
+MODULES = sorted(path for name in FOLDERS for path in ROOT.glob(f"{name}/**/*.py"))
 
 MODULE_LINES = 250
 FUNCTION_LINES = 60

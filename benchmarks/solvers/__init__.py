@@ -1,6 +1,6 @@
 """Who takes part in a comparison, each solver with what is tuned or trained for it.
 
-- base: Solver, and the Setup and Outcome of its runs
+- base: Solver, and the Setup and SolverOutcome of its runs
 - zeroth_order: the methods of `zo_gym.METHODS`
 - baselines: the external optimisers of `zo_gym.BASELINES`
 - agents: ZO-RL and its controls; SOLVERS here is everything that `make paper` compares

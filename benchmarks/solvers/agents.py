@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.recorder import Recorder
 from benchmarks.solvers import baselines, zeroth_order
-from benchmarks.solvers.base import Group, Outcome, Run, Setup, Solver, join
+from benchmarks.solvers.base import Group, Run, Setup, Solver, SolverOutcome, join
 from benchmarks.solvers.zeroth_order import lstm_file
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
@@ -88,7 +88,7 @@ class Variant:
 def online_run(variant: Variant) -> Run:
     """Return what runs a fresh agent on every row, which learns as it goes."""
 
-    def run(setup: Setup) -> Outcome:
+    def run(setup: Setup) -> SolverOutcome:
         outcomes = []
         for row, seed in enumerate(setup.seeds):
             problem = setup.problem.subset([row])
@@ -107,7 +107,7 @@ def online_run(variant: Variant) -> Run:
     return run
 
 
-def run_behind_gate(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: float) -> Outcome:
+def run_behind_gate(setup: Setup, settings: Mapping[str, Any], act: Act, exploration: float) -> SolverOutcome:
     """Run all rows behind the gate with a policy that does not learn, plus Gaussian noise of norm `exploration`."""
     problem = setup.problem
     env = ZOSamplingVectorEnv(num_envs=problem.size, **settings)
@@ -139,7 +139,7 @@ def untrained_run(variant: Variant) -> Run:
     On classification it gets the noise that the agent explores with, on attacks none, as the trained one.
     """
 
-    def run(setup: Setup) -> Outcome:
+    def run(setup: Setup) -> SolverOutcome:
         settings = variant.settings(setup.task, setup.problem, setup.folder, setup.options)
         config = variant.config(setup.problem, settings)
         noise = 0.0 if setup.task.kind == "attack" else config.exploration
@@ -168,7 +168,7 @@ def zo_rl_solver(
         borrows: The solver whose tuned step it takes on classification; None: its own search, where it has one.
     """
 
-    def run(setup: Setup) -> Outcome:
+    def run(setup: Setup) -> SolverOutcome:
         if setup.task.kind == "classification":
             return online_run(variant)(setup)
         settings = variant.settings(setup.task, setup.problem, setup.folder, setup.options)

@@ -43,7 +43,7 @@ class Setup:
     folder: Path
 
 
-class Outcome(NamedTuple):
+class SolverOutcome(NamedTuple):
     """Holds B finished runs on one grid of T query counts."""
 
     queries: np.ndarray
@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
     """Further arrays with leading dimension B."""
 
 
-Run = Callable[[Setup], Outcome]
+Run = Callable[[Setup], SolverOutcome]
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,11 @@ def options_of(setup: Setup, fixed: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def join(outcomes: Sequence[Outcome]) -> Outcome:
+def join(outcomes: Sequence[SolverOutcome]) -> SolverOutcome:
     """Join the runs of several outcomes on one grid, in order."""
     first = outcomes[0]
     cosines = [o.cosine for o in outcomes if o.cosine is not None]
-    return Outcome(
+    return SolverOutcome(
         queries=first.queries,
         best=np.concatenate([o.best for o in outcomes]),
         cosine=np.concatenate(cosines) if len(cosines) == len(outcomes) else None,

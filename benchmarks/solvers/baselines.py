@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.recorder import Recorder
-from benchmarks.solvers.base import COARSE_DELTAS, Outcome, Run, Setup, Solver, join, options_of, starts_of
+from benchmarks.solvers.base import COARSE_DELTAS, Run, Setup, Solver, SolverOutcome, join, options_of, starts_of
 from zo_gym.agents.curves import direction_generators
 from zo_gym.baselines import run_baseline
 from zo_gym.oracle import Oracle
@@ -23,14 +23,14 @@ def baseline_run(name: str, **fixed: Any) -> Run:
         **fixed: Its options besides the tuned ones, see `options_of`.
     """
 
-    def run(setup: Setup) -> Outcome:
+    def run(setup: Setup) -> SolverOutcome:
         options = options_of(setup, fixed)
         return join([_run_row(setup, name, row, options) for row in range(setup.problem.size)])
 
     return run
 
 
-def _run_row(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> Outcome:
+def _run_row(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> SolverOutcome:
     problem, budget = setup.problem.subset([row]), setup.task.budget
     oracle = Oracle(problem, 1, budget=budget)
     (generator,) = direction_generators(setup.seeds[row : row + 1], problem.device)
@@ -52,12 +52,12 @@ def _run_row(setup: Setup, name: str, row: int, options: Mapping[str, Any]) -> O
     return recorder.finish(best_x[None])
 
 
-def _run_cma(setup: Setup) -> Outcome:
+def _run_cma(setup: Setup) -> SolverOutcome:
     """Run CMA-ES with the full matrix where d^2 <= budget, which is enough to learn it; else with its diagonal."""
     return baseline_run("cma-es", diagonal=setup.problem.dim**2 > setup.task.budget)(setup)
 
 
-def _run_lbfgs(setup: Setup) -> Outcome:
+def _run_lbfgs(setup: Setup) -> SolverOutcome:
     """Run L-BFGS-B; further descents begin at x0 plus noise as long as the starts of the classification problems."""
     fixed = {"maxcor": int(setup.options["maxcor"]), "restart_std": setup.problem.dim**-0.5}
     return baseline_run("l-bfgs-b", **fixed)(replace(setup, options={}))

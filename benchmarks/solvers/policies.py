@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.solvers import baselines, zeroth_order
-from benchmarks.solvers.base import Group, Outcome, Setup, Solver
+from benchmarks.solvers.base import Group, Setup, Solver, SolverOutcome
 from benchmarks.solvers.guesses import (
     Follow,
     following,
@@ -73,7 +73,7 @@ def guessing(
 def _gp_alone(label: str, *, composite: bool = False) -> Solver:
     """Return the Gaussian process without any guess, with the steps of a policy: it shows what memory is worth."""
 
-    def run(setup: Setup) -> Outcome:
+    def run(setup: Setup) -> SolverOutcome:
         method = Method(None, span, steps(), 1, model=gp(GPSettings(rank=GP_RANK)))
         return run_built(setup, method, composite=composite)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.recorder import Recorder
-from benchmarks.solvers.base import COARSE_DELTAS, Group, Outcome, Run, Setup, Solver, options_of, starts_of
+from benchmarks.solvers.base import COARSE_DELTAS, Group, Run, Setup, Solver, SolverOutcome, options_of, starts_of
 from benchmarks.suites.task import Task
 from zo_gym.agents.curves import direction_generators
 from zo_gym.base import Method
@@ -35,7 +35,7 @@ def method_run(name: str, *, composite: bool = False, **fixed: Any) -> Run:
     return lambda setup: run_by_name(setup, name, composite=composite, **fixed)
 
 
-def run_by_name(setup: Setup, name: str, *, composite: bool = False, **fixed: Any) -> Outcome:
+def run_by_name(setup: Setup, name: str, *, composite: bool = False, **fixed: Any) -> SolverOutcome:
     """Run a method on all rows at once; see `method_run`."""
     problem = setup.problem
     options = options_of(setup, fixed)
@@ -47,7 +47,7 @@ def run_by_name(setup: Setup, name: str, *, composite: bool = False, **fixed: An
     return run_built(setup, method, composite=composite)
 
 
-def run_built(setup: Setup, method: Method, *, composite: bool = False) -> Outcome:
+def run_built(setup: Setup, method: Method, *, composite: bool = False) -> SolverOutcome:
     """Run a method that is built already on all rows at once."""
     problem, budget = setup.problem, setup.task.budget
     gradient = gradient_of_rows(problem)
@@ -105,7 +105,7 @@ def train_lstm(task: Task, folder: Path) -> None:
         save_optimizer(meta_train(task.problem("train"), task.problem("validation"), task.lstm, seed=0), file)
 
 
-def _run_lstm(setup: Setup) -> Outcome:
+def _run_lstm(setup: Setup) -> SolverOutcome:
     return run_by_name(setup, "zo-lstm", weights=lstm_file(setup.folder))
 
 

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 
@@ -222,46 +221,3 @@ def _least(column: Column, records: Sequence[Record]) -> float:
     scores = {math.inf} if column.score is None else {column.score(record) for record in records}
     finite = [score for score in scores if math.isfinite(score)]
     return min(finite) if finite and len(scores) > 1 else math.nan
-
-
-def setup(app: Any) -> dict[str, Any]:
-    """Register the directive."""
-    from docutils import nodes
-    from docutils.parsers.rst import directives
-    from sphinx.util.docutils import SphinxDirective
-
-    class Results(SphinxDirective):
-        required_arguments = 1
-        option_spec = {"problem": directives.unchanged, "view": directives.unchanged}  # noqa: RUF012
-
-        def run(self) -> list[nodes.Node]:
-            name = self.arguments[0]
-            self.env.note_dependency(str(FOLDER / name))
-            table = build(name, self.options.get("problem"), self.options.get("view"))
-            wrapper = nodes.container(classes=["results"])
-            wrapper += _node(nodes, table)
-            return [wrapper]
-
-    app.add_directive("results", Results)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def _node(nodes: Any, table: Table) -> Any:
-    """Turn a table into docutils nodes."""
-    width = len(table.head)
-    group = nodes.tgroup(cols=width)
-    group += [nodes.colspec(colwidth=1) for _ in range(width)]
-
-    def entry(text: str, *, bold: bool = False, **attributes: Any) -> Any:
-        inner = nodes.strong(text, text) if bold else nodes.Text(text)
-        return nodes.entry("", nodes.paragraph("", "", inner), **attributes)
-
-    head, body = nodes.thead(), nodes.tbody()
-    head += nodes.row("", *(entry(text) for text in table.head))
-    for i, (heading, rows) in enumerate(table.groups):
-        if heading:
-            body += nodes.row("", entry(heading, morecols=width - 1), classes=["group"])
-        for j, row in enumerate(rows):
-            body += nodes.row("", *(entry(text, bold=(i, j, k) in table.best) for k, text in enumerate(row)))
-    group += [head, body]
-    return nodes.table("", group, classes=["named"] if table.head[0] not in ("d",) else [])

@@ -21,13 +21,13 @@ from zo_gym.rng import make_generator
 
 CLASSES = 10
 
-Weights = dict[str, Tensor]
+ClassifierWeights = dict[str, Tensor]
 """conv1, conv2 (out, in, k, k) where there are any, fc1, fc2 (out, in), and the bias (out,) of each under
 "<layer>.bias"; float32."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ClassifierRecipe:
     """Describes an architecture and its training: Adam with a one-cycle learning rate on the cross-entropy.
 
     Attributes:
@@ -80,7 +80,11 @@ class Recipe:
 
 
 def classifier(
-    recipe: Recipe, weights: Weights, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    recipe: ClassifierRecipe,
+    weights: ClassifierWeights,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Objective:
     """Make the network as a function: images (n, d) -> logits (n, 10); autograd passes through it.
 
@@ -117,7 +121,7 @@ def exact_convolutions() -> Iterator[None]:
         setattr(flags, name, before)
 
 
-def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
+def fit(recipe: ClassifierRecipe, images: Tensor, labels: Tensor) -> ClassifierWeights:
     """Train the network on images (n, d), float32 in [0, 1], with labels (n,), int64; return its weights."""
     n, generator = len(images), make_generator(recipe.seed)
     weights = {key: value.requires_grad_() for key, value in _initial_weights(recipe, generator).items()}
@@ -136,7 +140,9 @@ def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
     return {key: value.detach().contiguous() for key, value in weights.items()}
 
 
-def _logits(recipe: Recipe, weights: Weights, product: Callable[[Tensor, str], Tensor], images: Tensor) -> Tensor:
+def _logits(
+    recipe: ClassifierRecipe, weights: ClassifierWeights, product: Callable[[Tensor, str], Tensor], images: Tensor
+) -> Tensor:
     """Compute the logits (n, 10) of images (n, d); `product` multiplies rows by the matrix of a layer."""
     # With channels last, convolutions run twice as fast.
     x = images.reshape(-1, recipe.side, recipe.side, 1).permute(0, 3, 1, 2)
@@ -147,9 +153,9 @@ def _logits(recipe: Recipe, weights: Weights, product: Callable[[Tensor, str], T
     return product(x, "fc2") + weights["fc2.bias"]
 
 
-def _initial_weights(recipe: Recipe, generator: torch.Generator) -> Weights:
+def _initial_weights(recipe: ClassifierRecipe, generator: torch.Generator) -> ClassifierWeights:
     """Draw from U[-1, 1] / sqrt(inputs of a unit), biases too, as torch's own layers do by default."""
-    weights: Weights = {}
+    weights: ClassifierWeights = {}
     for layer, shape in recipe.shapes.items():
         for key, size in ((layer, shape), (f"{layer}.bias", shape[:1])):
             unit = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")
