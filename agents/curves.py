@@ -123,21 +123,11 @@ def run_followed(name: str, starts: Starts, policy: Policy) -> Curves:
     problem = starts.spec.problem.subset(starts.instances)
     noise = [make_generator(seed, problem.device) for seed in starts.seeds]
     oracle = Oracle(problem, rows, budget=s.budget, noise_std=s.noise_std, generators=noise, on_failure=s.on_failure)
-    moments = run(
-        oracle,
-        follow(
-            gradient_guess(policy, problem.context),
-            rows,
-            problem.composite,
-            shape=problem.shape,
-            smoothing=s.smoothing,
-        ),
-        starts.x,
-        direction_generators(starts.seeds, problem.device),
-        smoothing=s.smoothing,
-        composite=problem.composite is not None,
-        reevaluate=s.reevaluate,
-    )
+    guess = gradient_guess(policy, problem.context)
+    method = follow(guess, rows, problem.composite, shape=problem.shape, smoothing=s.smoothing)
+    generators = direction_generators(starts.seeds, problem.device)
+    options = {"smoothing": s.smoothing, "composite": problem.composite is not None, "reevaluate": s.reevaluate}
+    moments = run(oracle, method, starts.x, generators, **options)
     trace = [(oracle.queries.copy(), moment.iterate.best_f.cpu().numpy()) for moment in moments]
     queries, best = (np.stack(column, axis=1) for column in zip(*trace, strict=True))
     grid = grid_of(int(s.budget))

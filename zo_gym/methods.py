@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MethodRecipe:
     """The parts of a named method, by name.
 
     Attributes:
@@ -61,24 +61,24 @@ def _one(d: int) -> float:
     return 1.0  # a projection is no longer than grad f itself: gradient descent's 1 / L with L = 1
 
 
-METHODS: dict[str, Recipe] = {
-    "rand-ada": Recipe("sphere", "span", "adaptive", 1, _one),
-    "gp": Recipe(None, "span", "adaptive", 1, _one, gradient_model="gp"),
-    "gp-tr": Recipe(None, "span", "trust-region", 1, lambda d: 0.3, gradient_model="gp-wide"),
-    "zo-sgd": Recipe("gaussian", "forward", "sgd", 20, _per_dim),
-    "zo-sgd-q1": Recipe("gaussian", "forward", "sgd", 1, _per_dim),
-    "zo-sgd-sphere": Recipe("sphere", "forward", "sgd", 20, _per_dim),
-    "zo-sgd-central": Recipe("gaussian", "central", "sgd", 10, _per_dim),
-    "zo-momentum": Recipe("gaussian", "forward", "momentum", 20, lambda d: 0.1 / d),
-    "zo-sign": Recipe("gaussian", "forward", "sign", 20, lambda d: 0.01),
-    "zo-adam": Recipe("gaussian", "forward", "adam", 20, lambda d: 0.01),
-    "zo-adamm": Recipe("gaussian", "forward", "adamm", 20, lambda d: 0.01),
-    "spsa": Recipe("rademacher", "central", "sgd", 1, _per_dim),
-    "guided-es": Recipe("guided-es", "central", "sgd", 10, _per_dim),
-    "history-rgf": Recipe("history", "span", "sgd", 2, _one),
-    "coordinate-adam": Recipe("coordinate", "coordinate", "adam", 1, lambda d: 0.01),
-    "zo-lstm": Recipe("query-rnn", "forward", "update-rnn", 20, _one),
-    "true-gradient": Recipe("true-gradient", "span", "sgd", 1, _one, needs_gradient=True),
+METHODS: dict[str, MethodRecipe] = {
+    "rand-ada": MethodRecipe("sphere", "span", "adaptive", 1, _one),
+    "gp": MethodRecipe(None, "span", "adaptive", 1, _one, gradient_model="gp"),
+    "gp-tr": MethodRecipe(None, "span", "trust-region", 1, lambda d: 0.3, gradient_model="gp-wide"),
+    "zo-sgd": MethodRecipe("gaussian", "forward", "sgd", 20, _per_dim),
+    "zo-sgd-q1": MethodRecipe("gaussian", "forward", "sgd", 1, _per_dim),
+    "zo-sgd-sphere": MethodRecipe("sphere", "forward", "sgd", 20, _per_dim),
+    "zo-sgd-central": MethodRecipe("gaussian", "central", "sgd", 10, _per_dim),
+    "zo-momentum": MethodRecipe("gaussian", "forward", "momentum", 20, lambda d: 0.1 / d),
+    "zo-sign": MethodRecipe("gaussian", "forward", "sign", 20, lambda d: 0.01),
+    "zo-adam": MethodRecipe("gaussian", "forward", "adam", 20, lambda d: 0.01),
+    "zo-adamm": MethodRecipe("gaussian", "forward", "adamm", 20, lambda d: 0.01),
+    "spsa": MethodRecipe("rademacher", "central", "sgd", 1, _per_dim),
+    "guided-es": MethodRecipe("guided-es", "central", "sgd", 10, _per_dim),
+    "history-rgf": MethodRecipe("history", "span", "sgd", 2, _one),
+    "coordinate-adam": MethodRecipe("coordinate", "coordinate", "adam", 1, lambda d: 0.01),
+    "zo-lstm": MethodRecipe("query-rnn", "forward", "update-rnn", 20, _one),
+    "true-gradient": MethodRecipe("true-gradient", "span", "sgd", 1, _one, needs_gradient=True),
 }
 
 DEFAULT_METHOD = "gp-tr"

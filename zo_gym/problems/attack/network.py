@@ -21,13 +21,13 @@ from zo_gym.rng import make_generator
 
 CLASSES = 10
 
-ClassifierWeights = dict[str, Tensor]
+Weights = dict[str, Tensor]
 """conv1, conv2 (out, in, k, k) where there are any, fc1, fc2 (out, in), and the bias (out,) of each under
 "<layer>.bias"; float32."""
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe:
+class Recipe:
     """Describes an architecture and its training: Adam with a one-cycle learning rate on the cross-entropy.
 
     Attributes:
@@ -80,11 +80,7 @@ class ClassifierRecipe:
 
 
 def classifier(
-    recipe: ClassifierRecipe,
-    weights: ClassifierWeights,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
+    recipe: Recipe, weights: Weights, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Objective:
     """Make the network as a function: images (n, d) -> logits (n, 10); autograd passes through it.
 
@@ -121,7 +117,7 @@ def exact_convolutions() -> Iterator[None]:
         setattr(flags, name, before)
 
 
-def fit(recipe: ClassifierRecipe, images: Tensor, labels: Tensor) -> ClassifierWeights:
+def fit(recipe: Recipe, images: Tensor, labels: Tensor) -> Weights:
     """Train the network on images (n, d), float32 in [0, 1], with labels (n,), int64; return its weights."""
     n, generator = len(images), make_generator(recipe.seed)
     weights = {key: value.requires_grad_() for key, value in _initial_weights(recipe, generator).items()}
@@ -140,9 +136,7 @@ def fit(recipe: ClassifierRecipe, images: Tensor, labels: Tensor) -> ClassifierW
     return {key: value.detach().contiguous() for key, value in weights.items()}
 
 
-def _logits(
-    recipe: ClassifierRecipe, weights: ClassifierWeights, product: Callable[[Tensor, str], Tensor], images: Tensor
-) -> Tensor:
+def _logits(recipe: Recipe, weights: Weights, product: Callable[[Tensor, str], Tensor], images: Tensor) -> Tensor:
     """Compute the logits (n, 10) of images (n, d); `product` multiplies rows by the matrix of a layer."""
     # With channels last, convolutions run twice as fast.
     x = images.reshape(-1, recipe.side, recipe.side, 1).permute(0, 3, 1, 2)
@@ -153,9 +147,9 @@ def _logits(
     return product(x, "fc2") + weights["fc2.bias"]
 
 
-def _initial_weights(recipe: ClassifierRecipe, generator: torch.Generator) -> ClassifierWeights:
+def _initial_weights(recipe: Recipe, generator: torch.Generator) -> Weights:
     """Draw from U[-1, 1] / sqrt(inputs of a unit), biases too, as torch's own layers do by default."""
-    weights: ClassifierWeights = {}
+    weights: Weights = {}
     for layer, shape in recipe.shapes.items():
         for key, size in ((layer, shape), (f"{layer}.bias", shape[:1])):
             unit = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")

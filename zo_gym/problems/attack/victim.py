@@ -25,7 +25,7 @@ from torch import Tensor
 
 from zo_gym.datasets import FILES, MNIST, cache_folder, load_digits, load_mnist
 from zo_gym.files import write_atomically
-from zo_gym.problems.attack.network import ClassifierRecipe, ClassifierWeights, classifier, fit
+from zo_gym.problems.attack.network import Recipe, Weights, classifier, fit
 from zo_gym.registry import lookup
 from zo_gym.rng import make_generator
 
@@ -39,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 class Source(NamedTuple):
     """Holds what a victim is made from."""
 
-    recipe: ClassifierRecipe
+    recipe: Recipe
     examples: Callable[[str], tuple[Tensor, Tensor]]
     """"train" or "test" -> images (n, d), float32 in [0, 1], and labels (n,), int64."""
     data_sha256: Callable[[], str]
@@ -50,8 +50,8 @@ class Victim(NamedTuple):
     """Holds a trained classifier."""
 
     name: str
-    recipe: ClassifierRecipe
-    weights: ClassifierWeights
+    recipe: Recipe
+    weights: Weights
     accuracy: float
     """Share of the test images that it classifies correctly."""
     sha256: str
@@ -100,7 +100,7 @@ def _write(path: Path, victim: Victim) -> None:
     save_file(victim.weights, path, metadata={"accuracy": repr(victim.accuracy), "sha256": victim.sha256})
 
 
-def _read(path: Path, name: str, recipe: ClassifierRecipe) -> Victim:
+def _read(path: Path, name: str, recipe: Recipe) -> Victim:
     """Read the victim that `_write` wrote; raise ValueError where the file is damaged."""
     from safetensors import SafetensorError, safe_open
 
@@ -140,10 +140,8 @@ _MNIST = _mnist_examples, lambda: " ".join(FILES[name].sha256 for files in MNIST
 _DIGITS = _digits_examples, lambda: _sha256(part for split in ("train", "test") for part in _digits_examples(split))
 
 VICTIMS: dict[str, Source] = {
-    "mnist": Source(ClassifierRecipe(28, (20, 50), hidden=500, epochs=2, learning_rate=4e-3), *_MNIST),
-    "mnist_mlp": Source(ClassifierRecipe(28, None, hidden=256, epochs=6, learning_rate=4e-3, kernel=0), *_MNIST),
-    "mnist_wide": Source(ClassifierRecipe(28, (32, 64), hidden=1024, epochs=1, learning_rate=2e-3, padding=2), *_MNIST),
-    "digits": Source(
-        ClassifierRecipe(8, (16, 32), hidden=64, epochs=20, learning_rate=1e-2, padding=2, batch_size=32), *_DIGITS
-    ),
+    "mnist": Source(Recipe(28, (20, 50), hidden=500, epochs=2, learning_rate=4e-3), *_MNIST),
+    "mnist_mlp": Source(Recipe(28, None, hidden=256, epochs=6, learning_rate=4e-3, kernel=0), *_MNIST),
+    "mnist_wide": Source(Recipe(28, (32, 64), hidden=1024, epochs=1, learning_rate=2e-3, padding=2), *_MNIST),
+    "digits": Source(Recipe(8, (16, 32), hidden=64, epochs=20, learning_rate=1e-2, padding=2, batch_size=32), *_DIGITS),
 }
