@@ -126,8 +126,8 @@ def run_followed(name: str, starts: Starts, policy: Policy) -> Curves:
     guess = gradient_guess(policy, problem.context)
     method = follow(guess, rows, problem.composite, shape=problem.shape, smoothing=s.smoothing)
     generators = direction_generators(starts.seeds, problem.device)
-    options = {"smoothing": s.smoothing, "composite": problem.composite is not None, "reevaluate": s.reevaluate}
-    moments = run(oracle, method, starts.x, generators, **options)
+    options: dict[str, Any] = {"composite": problem.composite is not None, "reevaluate": s.reevaluate}
+    moments = run(oracle, method, starts.x, generators, smoothing=s.smoothing, **options)
     trace = [(oracle.queries.copy(), moment.iterate.best_f.cpu().numpy()) for moment in moments]
     queries, best = (np.stack(column, axis=1) for column in zip(*trace, strict=True))
     grid = grid_of(int(s.budget))
