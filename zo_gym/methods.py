@@ -165,7 +165,7 @@ def build(method: str, dim: int, **options: Any) -> Method:
 
 @dataclass(frozen=True)
 class Parts:
-    """What may be replaced in a named method.
+    """Lists what may be replaced in a named method.
 
     Attributes:
         learning_rate: eta; None for the method's default. Only for an update rule given by name.

@@ -1,4 +1,4 @@
-"""What a run reports: its trace, its result, and what a callback sees on the way."""
+"""Results: a run reports its trace, its result, and what a callback sees on the way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Trace:
-    """How f developed over the queries; one entry for the start and one per step.
+    """Records f over the queries; one entry for the start and one per step.
 
     Attributes:
         queries: Evaluations of f spent so far, int64 (steps + 1,).
@@ -25,7 +25,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Result:
-    """What `zo_gym.minimize` returns; the field names are scipy's.
+    """Holds what `zo_gym.minimize` returns; the field names are scipy's.
 
     Attributes:
         x: The best iterate (the last one with `reevaluate`), in the type of x0 (numpy array or tensor), (d,).
@@ -47,7 +47,7 @@ class Result:
 
 
 class Progress(NamedTuple):
-    """What the callback of `minimize` sees after every step (of a baseline: after every batch)."""
+    """Shows the callback of `minimize` where the run is, after every step (of a baseline: after every batch)."""
 
     x: Any
     """The best iterate so far (d,), a copy; of a baseline the best point."""

@@ -1,4 +1,4 @@
-"""What `minimize` keeps of one run, and the rules by which the user ends it."""
+"""Keeps what `minimize` needs of one run, and the rules by which the user ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which problems are compared, and on which starts or images.
+"""Says which problems are compared, and on which starts or images.
 
 - task: Task: one problem with its rows to report, to tune on and to learn from
 - paper: the four problems of the paper's section 4

@@ -1,4 +1,4 @@
-"""What passes between an environment and its user: spaces, checked arguments, observations, rewards and infos.
+"""Converts what passes between an environment and its user: spaces, checked arguments, observations, rewards and infos.
 
 The scalar and the batched environment share it. Nothing here costs a query.
 """

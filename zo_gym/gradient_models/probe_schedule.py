@@ -1,4 +1,4 @@
-"""When a guided run probes, and when it drops or takes up its guess: decided by the slopes along its moves."""
+"""Decides, by the slopes along moves, when a guided run probes, and when it drops or takes up its guess."""
 
 from __future__ import annotations
 
