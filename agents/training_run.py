@@ -21,7 +21,7 @@ from .arguments import TrainArgs, check, check_resumed, load_args, preset_of, pr
 from .build import agent_for, while_training
 from .policies.bundle import PolicyConfig
 from .presets import Preset
-from .sb3.callbacks import NEVER, QueryBudget, TrainingDone, Trajectory
+from .sb3.callbacks import NEVER, Interruption, QueryBudget, TrainingDone, Trajectory
 from .sb3.checkpoint import Episode, load_checkpoint
 from .sb3.vec_env import env_of
 
@@ -152,13 +152,13 @@ def learn_within(
     *callbacks: BaseCallback,
     logger: Logger | None = None,
     progress: bool = False,
-    heed_signals: bool = False,
+    interruption: Interruption | None = None,
 ) -> bool:
-    """Train until so many queries are spent, and return whether a signal ended training before; see `QueryBudget`.
+    """Train until so many queries are spent, and return whether a noted signal ended training before.
 
     Without a logger Stable-Baselines3 logs nothing. An agent that was trained before goes on.
     """
-    budget = QueryBudget(queries, progress, heed_signals)
+    budget = QueryBudget(queries, progress, interruption)
     agent.set_logger(logger or Logger(None, []))
     try:
         agent.learn(NEVER, CallbackList([budget, *callbacks]), log_interval=NEVER, reset_num_timesteps=False)
@@ -175,6 +175,7 @@ def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
     Return queries spent and best f of the first row, at the start and after every step.
     """
     trace = Trajectory()
-    if learn_within(run.agent, run.preset.total_queries, trace, heed_signals=True):
-        raise KeyboardInterrupt
+    with Interruption() as interruption:
+        if learn_within(run.agent, run.preset.total_queries, trace, interruption=interruption):
+            raise KeyboardInterrupt
     return trace.queries, trace.best

@@ -91,6 +91,11 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
         ) from error
 
 
+def steps_in(path: Path) -> int:
+    """Return after how many steps `save_checkpoint` wrote this file."""
+    return int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["counters"]["num_timesteps"])
+
+
 def _restore(agent: OffPolicyAlgorithm, content: dict[str, Any]) -> list[Episode]:
     """Take over the content of a checkpoint, and return its episodes."""
     agent._last_obs = content["last_obs"].cpu().numpy()
