@@ -40,19 +40,14 @@ def learn(run: Run, episodes: Sequence[Episode] = ()) -> tuple[bool, MetricsCall
         ObjectiveError: f failed; the policy is saved as it was then.
         OSError: The disk is full.
     """
-    args, agent, folder = run.args, run.agent, run.folder
+    args, agent, folder, queries = run.args, run.agent, run.folder, run.preset.total_queries
     metrics = MetricsCallback(episodes)
     checkpoints = Checkpoints(folder / "checkpoint.pt", args.checkpoint_every, metrics)
+    logger = configure(str(folder), ["tensorboard"])
     with Interruption() as interruption:
         try:
             learn_within(
-                agent,
-                run.preset.total_queries,
-                checkpoints,
-                metrics,
-                logger=configure(str(folder), ["tensorboard"]),
-                progress=args.progress,
-                interruption=interruption,
+                agent, queries, checkpoints, metrics, logger=logger, progress=args.progress, interruption=interruption
             )
         except Exception:
             save_policy(agent, policy_config(run), folder / "policy")  # what was learned until then is not lost

@@ -17,7 +17,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from zo_gym.files import provenance, write_json
 from zo_gym.problems import find
 
-from .arguments import TrainArgs, check, check_resumed, load_args, preset_of, problem_options, resolve_device
+from .arguments import TrainArgs, check, check_resumed, load_args, problem_options, resolve_device
 from .build import agent_for, while_training
 from .policies.bundle import PolicyConfig
 from .presets import Preset
@@ -67,9 +67,8 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
 
 def prepare(args: TrainArgs, folder: Path = Path()) -> Run:
     """Build environment and agent for these arguments, or raise TypeError or ValueError. Costs no queries."""
-    check(args)
+    preset = check(args)
     device = resolve_device(args.device)
-    preset = preset_of(args)
     torch.set_num_threads(preset.threads)
     settings = environment_settings(args, preset)
     agent = agent_for(
@@ -153,8 +152,8 @@ def learn_within(
     logger: Logger | None = None,
     progress: bool = False,
     interruption: Interruption | None = None,
-) -> bool:
-    """Train until so many queries are spent, and return whether a noted signal ended training before.
+) -> None:
+    """Train until so many queries are spent, or a signal is noted.
 
     Without a logger Stable-Baselines3 logs nothing. An agent that was trained before goes on.
     """
@@ -162,11 +161,10 @@ def learn_within(
     agent.set_logger(logger or Logger(None, []))
     try:
         agent.learn(NEVER, CallbackList([budget, *callbacks]), log_interval=NEVER, reset_num_timesteps=False)
-    except TrainingDone as done:
-        return done.interrupted
+    except TrainingDone:
+        pass
     finally:
         budget.close()
-    return False
 
 
 def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
@@ -176,6 +174,7 @@ def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
     """
     trace = Trajectory()
     with Interruption() as interruption:
-        if learn_within(run.agent, run.preset.total_queries, trace, interruption=interruption):
-            raise KeyboardInterrupt
+        learn_within(run.agent, run.preset.total_queries, trace, interruption=interruption)
+    if interruption.noted:
+        raise KeyboardInterrupt
     return trace.queries, trace.best

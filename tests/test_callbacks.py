@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from zo_gym import PROBLEMS, Problem
 from zo_gym.agents import train
 from zo_gym.agents.arguments import TrainArgs
-from zo_gym.agents.sb3.callbacks import SIGNALS, Interruption, MetricsCallback, QueryBudget, TrainingDone, Trajectory
+from zo_gym.agents.sb3.callbacks import SIGNALS, Interruption, MetricsCallback, QueryBudget, Trajectory
 from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import learn, run_training
 from zo_gym.agents.training_run import prepare, train_in_memory
@@ -389,11 +389,6 @@ def test_an_interrupted_training_in_memory_is_an_interrupt(tmp_path: Path, monke
     Evaluations(interrupt_at=50).register(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train_in_memory(prepare(tiny(tmp_path, total_queries=200), tmp_path))
-
-
-def test_training_done_says_why() -> None:
-    assert str(TrainingDone(True)) == "interrupted"
-    assert str(TrainingDone(False)) == "query budget spent"
 
 
 def test_callbacks_begin_empty() -> None:

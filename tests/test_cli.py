@@ -366,8 +366,9 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_resuming_takes_every_other_argument_from_the_run(short: Path) -> None:
     own = tiny(short.parent, total_queries=60, seed=5)
     assert load_args(short) == own
-    parsed = train.parse(["--resume", str(short), "--total-queries", "70", "--seed", "5", "--num-envs", "1"])
-    assert parsed == replace(own, resume=short, total_queries=70, num_envs=1, progress=True)
+    again = ["--seed", "5", "--num-envs", "1", "--policy", "mlp"]
+    parsed = train.parse(["--resume", str(short), "--total-queries", "70", *again])
+    assert parsed == replace(own, resume=short, total_queries=70, num_envs=1, policy="mlp", progress=True)
     check_resumed(parsed, own)  # what is the run's own may be said again
 
 
@@ -392,6 +393,7 @@ def test_an_extended_run_is_the_longer_run_bit_for_bit(
     ("arguments", "message"),
     [
         (["--num-envs", "4"], "--num-envs must be the resumed run's own, 1, got 4. Drop it, or train a new run"),
+        (["--policy", "cnn"], "--policy must be the resumed run's own, mlp, got cnn."),
         (["--seed", "0"], "--seed must be the resumed run's own, 5, got 0."),  # the default of a new run, and asked for
         (["--budget", "60"], f"--budget must be the resumed run's own, {BUDGET}, got 60."),
         (["--checkpoint-every", "7"], "--checkpoint-every must be the resumed run's own, 500, got 7."),
@@ -589,6 +591,9 @@ def test_a_folder_without_a_policy_is_one_clear_error(
     [
         (["--seeds", "0"], "--seeds must be >= 1, got 0."),
         (["--seed", "2"], "--seeds"),
+        (["--exploration", "-1"], "--exploration must be finite and >= 0, got -1."),
+        (["--workers", "3"], "a run folder takes no --workers, got 3. Drop one of the two."),
+        (["--results", "there"], "a run folder takes no --results, got there. Drop one of the two."),
     ],
 )
 def test_a_wrong_argument_of_evaluate_ends_with_one_clear_error(
@@ -627,6 +632,20 @@ def test_options_of_run_folders_are_refused_where_they_change_nothing(
     name = "run folder" if option == ["runs/some"] else option[0]
     assert f"error: {mode[0]} takes no {name}, got " in said
     assert "Drop one of the two" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--figure", "tables", "--workers", "3"], "--figure takes no --workers, got 3."),
+        (["--pretrained", "digits-attack", "--results", "there"], "--pretrained takes no --results, got there."),
+        (["--pretrained", "digits-attack", "--figure", "tables"], "--pretrained takes no --figure, got tables."),
+    ],
+)
+def test_options_of_another_mode_are_refused(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"error: {message} Drop one of the two" in fail(evaluate.main, "evaluate.py", arguments, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"]])

@@ -33,29 +33,18 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not an error
-    """Leaves SB3's `learn` between two steps, where the state is whole.
-
-    Attributes:
-        interrupted: A signal ended training, not the budget.
-    """
-
-    def __init__(self, interrupted: bool) -> None:
-        super().__init__("interrupted" if interrupted else "query budget spent")
-        self.interrupted = interrupted
+    """Leaves SB3's `learn` between two steps, where the state is whole."""
 
 
 class Interruption:
     """Heeds Ctrl-C, SIGTERM and SIGHUP while it is entered: the first ends training after the current step.
 
     A second Ctrl-C or SIGTERM acts at once, until `hold`. Further SIGHUPs never act: a terminal that closes sends two.
-
-    Attributes:
-        noted: Signals that came.
+    The attribute `noted` holds the signals that came.
     """
 
     def __init__(self) -> None:
         self.noted: set[int] = set()
-        self._held = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -68,14 +57,13 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.noted.add(number)
-        if number in (signal.SIGINT, signal.SIGTERM) and not self._held:
+        if number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def hold(self) -> None:
         """Only note signals from now on, so that none cuts short what is saved."""
-        self._held = True
         for number in self._previous:
-            signal.signal(number, self._note)
+            signal.signal(number, lambda number, frame: self.noted.add(number))
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
@@ -156,14 +144,12 @@ class QueryBudget(BaseCallback):
         )
 
     def _on_rollout_start(self) -> None:
-        if self.interruption.noted:
-            raise TrainingDone(True)
         env = env_of(self.training_env)
         self._bar.update(env.oracle.total - self._bar.n)
         dearest = max(env.config.policy_cost, env.config.random_cost * (env.config.settings.gate != "open"))
         # Every row may take the step that costs most, and a fresh start (1 query) after it.
-        if env.oracle.total + (dearest + 1) * env.num_envs > self.total_queries:
-            raise TrainingDone(False)
+        if self.interruption.noted or env.oracle.total + (dearest + 1) * env.num_envs > self.total_queries:
+            raise TrainingDone
 
     def _on_step(self) -> bool:
         if self.n_calls % BAR_EVERY == 0:
