@@ -326,6 +326,15 @@ def test_a_second_ctrl_c_says_what_is_saved(
     assert (folder / "result.json").exists()
 
 
+def test_ctrl_c_in_the_first_query_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, at=1)
+        folder = run_training(tiny(tmp_path))
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["counters"]["num_timesteps"] == 0
+    run_training(go_on(folder))
+    assert (folder / "result.json").exists()
+
+
 def test_a_second_ctrl_c_before_the_first_checkpoint_is_an_interrupt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
