@@ -85,6 +85,8 @@ class TrainArgs:
     --progress comes from the folder; one that asks for something else is refused."""
 
 
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in TrainArgs.__dataclass_fields__}
+"""Argument -> its spelling on the command line."""
 MAY_CHANGE = ("total_queries", "progress", "resume")
 """Arguments that may differ from those of the run that is resumed."""
 
@@ -119,13 +121,13 @@ def problem_options(args: TrainArgs) -> dict[str, Any]:
     return options
 
 
-def check(args: TrainArgs) -> None:
-    """Raise ValueError for a number out of its range, or for too few queries for one step of every row."""
+def check(args: TrainArgs) -> Preset:
+    """Return the preset; raise ValueError for a number out of range, or too few queries for one step of every row."""
     preset = preset_of(args)
     for name, least in {"checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}.items():
-        check_integer(flag(name), getattr(args, name), least)
+        check_integer(FLAGS[name], getattr(args, name), least)
     for name in ("num_envs", "threads"):
-        check_integer(flag(name), getattr(preset, name), 1)
+        check_integer(FLAGS[name], getattr(preset, name), 1)
     _check_directional(args, preset)
     check_at_least("--exploration", preset.exploration or 0.0, 0.0)
     check_positive("--agent-learning-rate", preset.agent_learning_rate)
@@ -138,6 +140,7 @@ def check(args: TrainArgs) -> None:
             f"--total-queries must be at least {least} for the start and one step of {preset.num_envs} rows, "
             f"got {preset.total_queries}. Raise it, or lower --num-envs."
         )
+    return preset
 
 
 def _check_directional(args: TrainArgs, preset: Preset) -> None:
@@ -146,21 +149,16 @@ def _check_directional(args: TrainArgs, preset: Preset) -> None:
     if preset.network != DIRECTIONAL:
         for name in ("slope_weight", "reward_weight"):
             if (given := getattr(args, name)) is not None:
-                raise ValueError(f"{flag(name)} is for --policy directional, got {given}. Drop it.")
+                raise ValueError(f"{FLAGS[name]} is for --policy directional, got {given}. Drop it.")
         return
     if args.preset != "default":
         raise ValueError(f"--policy directional brings a preset of its own, got --preset {args.preset}. Drop --preset.")
     for name in ("slope_weight", "reward_weight"):
-        check_at_least(flag(name), getattr(preset, name), 0.0)
+        check_at_least(FLAGS[name], getattr(preset, name), 0.0)
     if preset.slope_weight == preset.reward_weight == 0:
         raise ValueError(
             "--slope-weight or --reward-weight must be > 0, got 0 for both. Raise one: nothing is learned."
         )
-
-
-def flag(name: str) -> str:
-    """Return the argument's spelling on the command line."""
-    return f"--{name.replace('_', '-')}"
 
 
 def load_args(folder: Path) -> TrainArgs:
@@ -186,9 +184,9 @@ def check_resumed(args: TrainArgs, stored: TrainArgs) -> None:
     for name, asked in vars(args).items():
         own = getattr(stored, name)
         if own is None and asked is not None:
-            own = getattr(preset, name, None)  # what None stands for
+            own = getattr(preset, "network" if name == "policy" else name, None)  # what None stands for
         if name not in MAY_CHANGE and asked != own:
             raise ValueError(
-                f"{flag(name)} must be the resumed run's own, {own}, got {asked}. Drop it, or train a new run; "
+                f"{FLAGS[name]} must be the resumed run's own, {own}, got {asked}. Drop it, or train a new run; "
                 "with --resume only --total-queries and --progress can change."
             )

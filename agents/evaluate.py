@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import tyro
 
-from zo_gym.checks import check_integer
+from zo_gym.checks import check_at_least, check_integer
 from zo_gym.files import write_atomically, write_json, write_text
 
-from .arguments import TrainArgs, flag, load_args, resolve_device
+from .arguments import TrainArgs, load_args, resolve_device
 from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
 from .curves import Curves, grid_of, on_grid
@@ -109,7 +109,7 @@ def redraw(args: EvaluateArgs) -> list[Path]:
         FileNotFoundError, ValueError: There are no results, or a run folder was given, too.
         ImportError: This is not a checkout of the repository.
     """
-    _refuse_options_of_runs(args, "--figure")
+    _refuse_others(args, "--figure", "figure", "results")
     draw = from_benchmarks("figures.catalogue", "draw", f"--figure {args.figure}")
     torch.set_num_threads(1)
     files: list[Path] = draw(args.figure, args.results, args.out or args.results / "figures")
@@ -124,20 +124,17 @@ def run_pretrained(args: EvaluateArgs) -> Path:
         ValueError: Unknown name, a run folder or --figure was given, too, or jobs failed.
         ImportError: This is not a checkout of the repository.
     """
-    if args.figure is not None:
-        raise ValueError(f"--pretrained takes no --figure, got {args.figure}. Drop one of the two.")
-    _refuse_options_of_runs(args, "--pretrained")
+    _refuse_others(args, "--pretrained", "pretrained", "workers")
     try_pretrained = from_benchmarks("policies", "try_pretrained", f"--pretrained {args.pretrained}")
     folder: Path = try_pretrained(args.pretrained, args.out, workers=args.workers)
     return folder
 
 
-def _refuse_options_of_runs(args: EvaluateArgs, mode: str) -> None:
-    """Raise ValueError for a run folder, or an option of one, beside `mode`."""
-    for name in ("run", "seeds", "first_seed", "exploration", "budget", "from_scratch"):
-        given = getattr(args, name)
-        if given != getattr(EvaluateArgs, name):
-            what = f"run folder, got {given}" if name == "run" else f"{flag(name)}, got {given}"
+def _refuse_others(args: EvaluateArgs, mode: str, *own: str) -> None:
+    """Raise ValueError for an argument beside `mode` that is neither its own nor for all modes."""
+    for name, given in vars(args).items():
+        if name not in (*own, "device", "out") and given != getattr(EvaluateArgs, name):
+            what = f"run folder, got {given}" if name == "run" else f"--{name.replace('_', '-')}, got {given}"
             raise ValueError(f"{mode} takes no {what}. Drop one of the two.")
 
 
@@ -149,10 +146,10 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     """
     check_integer("--seeds", args.seeds, 1)
     check_integer("--first-seed", args.first_seed, 0)
+    check_at_least("--exploration", args.exploration or 0.0, 0.0)
     if args.run is None:
-        raise ValueError(
-            "Pass a run folder that train.py made, --pretrained, or --figure. See python evaluate.py --help"
-        )
+        raise ValueError("Pass a run folder that train.py made, --pretrained, or --figure. See evaluate.py --help")
+    _refuse_others(args, "a run folder", "run", "seeds", "first_seed", "exploration", "budget", "from_scratch")
     if not args.run.exists():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
     torch.set_num_threads(1)

@@ -22,8 +22,8 @@ from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
 from .plots import figure
 from .policies.bundle import Policy, save_policy
-from .sb3.callbacks import Checkpoints, MetricsCallback
-from .sb3.checkpoint import Episode, save_checkpoint
+from .sb3.callbacks import Checkpoints, Interruption, MetricsCallback
+from .sb3.checkpoint import Episode, save_checkpoint, steps_in
 from .training_run import Run, begin, learn_within, policy_config, resume
 
 NO_HYPER_PARAMETERS = ("progress", "checkpoint_every", "eval_seeds", "threads")
@@ -33,33 +33,34 @@ NO_HYPER_PARAMETERS = ("progress", "checkpoint_every", "eval_seeds", "threads")
 def learn(run: Run, episodes: Sequence[Episode] = ()) -> tuple[bool, MetricsCallback, Policy]:
     """Train until the query budget or a signal; log, checkpoint, save the policy. A resumed run has `episodes` already.
 
+    No signal acts while all is saved. A second Ctrl-C before, or the first one after, raises KeyboardInterrupt.
     Return whether a signal ended it, the metrics with all episodes that ended, and the policy as it was saved.
 
     Raises:
         ObjectiveError: f failed; the policy is saved as it was then.
         OSError: The disk is full.
     """
-    args, agent, folder = run.args, run.agent, run.folder
+    args, agent, folder, queries = run.args, run.agent, run.folder, run.preset.total_queries
     metrics = MetricsCallback(episodes)
     checkpoints = Checkpoints(folder / "checkpoint.pt", args.checkpoint_every, metrics)
-    try:
-        interrupted = learn_within(
-            agent,
-            run.preset.total_queries,
-            checkpoints,
-            metrics,
-            logger=configure(str(folder), ["tensorboard"]),
-            progress=args.progress,
-            heed_signals=True,
-        )
-    except Exception:
-        save_policy(agent, policy_config(run), folder / "policy")  # what was learned until then is not lost
-        raise
-    metrics.flush()
-    save_checkpoint(agent, folder / "checkpoint.pt", metrics.episodes)
+    logger = configure(str(folder), ["tensorboard"])
+    with Interruption() as interruption:
+        try:
+            learn_within(
+                agent, queries, checkpoints, metrics, logger=logger, progress=args.progress, interruption=interruption
+            )
+        except Exception:
+            save_policy(agent, policy_config(run), folder / "policy")  # what was learned until then is not lost
+            raise
+        interruption.hold()
+        metrics.flush()
+        save_checkpoint(agent, folder / "checkpoint.pt", metrics.episodes)
+        policy = save_policy(agent, policy_config(run), folder / "policy")
+    interrupted = bool(interruption.noted)
     if not interrupted and isinstance(agent, Directional):
         agent.finish(run.preset.final_updates)
-    return interrupted, metrics, save_policy(agent, policy_config(run), folder / "policy")
+        policy = save_policy(agent, policy_config(run), folder / "policy")
+    return interrupted, metrics, policy
 
 
 def finish(run: Run, metrics: MetricsCallback, policy: Policy, seconds: float) -> None:
@@ -121,7 +122,7 @@ def run_training(args: TrainArgs) -> Path:
     else:
         run, episodes = resume(args)
         print(f"Resuming {run.folder} at step {run.agent.num_timesteps}.")
-    folder = run.folder
+    folder, checkpoint = run.folder, run.folder / "checkpoint.pt"
     print(f"Run folder: {folder}   (watch it: tensorboard --logdir {run.args.logdir})")
     try:
         interrupted, metrics, policy = learn(run, episodes)
@@ -129,10 +130,12 @@ def run_training(args: TrainArgs) -> Path:
             finish(run, metrics, policy, time.perf_counter() - started)
             print(f"Saved policy and results in {folder}. Look closer: python evaluate.py {folder}")
             return folder
-    except KeyboardInterrupt:  # in what follows the last query
-        if not (folder / "checkpoint.pt").is_file():
+        ended = "Interrupted; everything is saved."
+    except KeyboardInterrupt:  # a second Ctrl-C, or one in what follows the last query
+        if not checkpoint.is_file():
             raise
-    print(f"\nInterrupted; everything is saved. Go on with: python train.py --resume {folder}")
+        ended = f"Interrupted at once; what is saved is the last checkpoint, of step {steps_in(checkpoint)}."
+    print(f"\n{ended} Go on from there: python train.py --resume {folder}")
     return folder
 
 

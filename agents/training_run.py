@@ -17,11 +17,11 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from zo_gym.files import provenance, write_json
 from zo_gym.problems import find
 
-from .arguments import TrainArgs, check, check_resumed, load_args, preset_of, problem_options, resolve_device
+from .arguments import TrainArgs, check, check_resumed, load_args, problem_options, resolve_device
 from .build import agent_for, while_training
 from .policies.bundle import PolicyConfig
 from .presets import Preset
-from .sb3.callbacks import NEVER, QueryBudget, TrainingDone, Trajectory
+from .sb3.callbacks import NEVER, Interruption, QueryBudget, TrainingDone, Trajectory
 from .sb3.checkpoint import Episode, load_checkpoint
 from .sb3.vec_env import env_of
 
@@ -67,9 +67,8 @@ def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
 
 def prepare(args: TrainArgs, folder: Path = Path()) -> Run:
     """Build environment and agent for these arguments, or raise TypeError or ValueError. Costs no queries."""
-    check(args)
+    preset = check(args)
     device = resolve_device(args.device)
-    preset = preset_of(args)
     torch.set_num_threads(preset.threads)
     settings = environment_settings(args, preset)
     agent = agent_for(
@@ -152,21 +151,20 @@ def learn_within(
     *callbacks: BaseCallback,
     logger: Logger | None = None,
     progress: bool = False,
-    heed_signals: bool = False,
-) -> bool:
-    """Train until so many queries are spent, and return whether a signal ended training before; see `QueryBudget`.
+    interruption: Interruption | None = None,
+) -> None:
+    """Train until so many queries are spent, or a signal is noted.
 
     Without a logger Stable-Baselines3 logs nothing. An agent that was trained before goes on.
     """
-    budget = QueryBudget(queries, progress, heed_signals)
+    budget = QueryBudget(queries, progress, interruption)
     agent.set_logger(logger or Logger(None, []))
     try:
         agent.learn(NEVER, CallbackList([budget, *callbacks]), log_interval=NEVER, reset_num_timesteps=False)
-    except TrainingDone as done:
-        return done.interrupted
+    except TrainingDone:
+        pass
     finally:
         budget.close()
-    return False
 
 
 def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
@@ -175,6 +173,8 @@ def train_in_memory(run: Run) -> tuple[list[int], list[float]]:
     Return queries spent and best f of the first row, at the start and after every step.
     """
     trace = Trajectory()
-    if learn_within(run.agent, run.preset.total_queries, trace, heed_signals=True):
+    with Interruption() as interruption:
+        learn_within(run.agent, run.preset.total_queries, trace, interruption=interruption)
+    if interruption.noted:
         raise KeyboardInterrupt
     return trace.queries, trace.best

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import signal
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -15,13 +17,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from zo_gym import PROBLEMS, Problem
+from zo_gym.agents import train
 from zo_gym.agents.arguments import TrainArgs
-from zo_gym.agents.sb3.callbacks import SIGNALS, MetricsCallback, QueryBudget, TrainingDone, Trajectory
+from zo_gym.agents.sb3.callbacks import SIGNALS, Interruption, MetricsCallback, QueryBudget, Trajectory
 from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import learn, run_training
 from zo_gym.agents.training_run import prepare, train_in_memory
 from zo_gym.metrics import NAMES
 
+QUADRATIC = PROBLEMS["quadratic"]
 ALWAYS = {
     "zo/f",
     "zo/best_f",
@@ -269,6 +273,68 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(tmp_path: Path, monkeypatch: 
     assert metrics.total_queries() > 290
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+@pytest.mark.parametrize("first", ["SIGHUP", "SIGTERM"])
+def test_a_second_sighup_never_acts(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that closes sends two; a test would not survive one that acts."""
+    outside = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    raise_when_asked(monkeypatch, [getattr(signal, first), signal.SIGHUP])
+    try:
+        interrupted, *_ = learn(prepare(tiny(tmp_path, total_queries=300), tmp_path))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, outside)
+    assert interrupted
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("saving", ["save_checkpoint", "save_policy"])
+def test_no_signal_acts_while_all_is_saved(
+    saving: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither after one that ended training nor after training that ended by itself; a test would not survive one."""
+    plain = getattr(train, saving)
+
+    def save(*args: Any) -> Any:
+        for _ in range(2):
+            signal.raise_signal(number)
+        return plain(*args)
+
+    before = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    outside = signal.signal(number, before)  # the tests themselves may run under nohup
+    try:
+        monkeypatch.setattr(train, saving, save)
+        for ends_training in ([], [number]):
+            raise_when_asked(monkeypatch, ends_training)
+            interrupted, *_ = learn(prepare(tiny(tmp_path, total_queries=100), tmp_path))
+            assert interrupted
+            assert signal.getsignal(number) is before
+            (tmp_path / "checkpoint.pt").unlink()
+            (tmp_path / "policy" / "weights.safetensors").unlink()
+    finally:
+        signal.signal(number, outside)
+
+
+def raise_when_asked(patch: pytest.MonkeyPatch, numbers: list[signal.Signals], at: int = 20) -> None:
+    """Raise these signals when the registered quadratic has been asked `at` times."""
+    plain = QUADRATIC
+
+    @wraps(plain)
+    def raising(**options: Any) -> Problem:
+        problem, calls = plain(**options), itertools.count(1)
+
+        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
+            if next(calls) == at:
+                for number in numbers:
+                    signal.raise_signal(number)
+            return problem.fun(points, instances)
+
+        return replace(problem, fun=fun)
+
+    patch.setitem(PROBLEMS, "quadratic", raising)
+
+
 def test_a_second_sigterm_kills_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first one the default action is back; a test would not survive the second."""
     plain, found = PROBLEMS["quadratic"], list[Any]()
@@ -294,27 +360,28 @@ def test_a_second_sigterm_kills_at_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT)
-    plain = PROBLEMS["quadratic"]
-
-    @wraps(plain)
-    def stubborn(**options: Any) -> Problem:
-        problem = plain(**options)
-        calls = 0
-
-        def fun(points: torch.Tensor, instances: torch.Tensor) -> torch.Tensor:
-            nonlocal calls
-            calls += 1
-            if calls == 20:
-                signal.raise_signal(signal.SIGINT)
-                signal.raise_signal(signal.SIGINT)
-            return problem.fun(points, instances)
-
-        return replace(problem, fun=fun)
-
-    monkeypatch.setitem(PROBLEMS, "quadratic", stubborn)
+    raise_when_asked(monkeypatch, [signal.SIGINT, signal.SIGINT])
     with pytest.raises(KeyboardInterrupt):
         learn(prepare(tiny(tmp_path, total_queries=1000), tmp_path))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_a_progress_bar_is_not_written_to_a_terminal_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for noted in (signal.SIGTERM, signal.SIGHUP):
+        interruption = Interruption()
+        budget = QueryBudget(10, True, interruption)
+        shown = terminal.getvalue()
+        assert "0/10" in shown
+        interruption.noted.add(noted)
+        budget.close()
+        assert (terminal.getvalue() == shown) == (noted == signal.SIGHUP)
 
 
 def test_an_interrupted_training_in_memory_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,11 +389,6 @@ def test_an_interrupted_training_in_memory_is_an_interrupt(tmp_path: Path, monke
     Evaluations(interrupt_at=50).register(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train_in_memory(prepare(tiny(tmp_path, total_queries=200), tmp_path))
-
-
-def test_training_done_says_why() -> None:
-    assert str(TrainingDone(True)) == "interrupted"
-    assert str(TrainingDone(False)) == "query budget spent"
 
 
 def test_callbacks_begin_empty() -> None:

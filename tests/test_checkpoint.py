@@ -387,6 +387,32 @@ def test_every_evaluation_of_f_is_counted_across_a_resume(tmp_path: Path, monkey
     assert evaluated[0] == oracle_of(agent).total <= 200
 
 
+def test_cudas_generators_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each device; a machine with fewer devices takes what it can, and older files have none."""
+    found: list[tuple[int, list[int]]] = []
+    states = [torch.tensor([k, k], dtype=torch.uint8) for k in (3, 5)]
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: found.append((device, state.tolist())))
+    agent, args, file = fresh(TINY), replace(TINY, total_queries=60), tmp_path / "checkpoint.pt"
+    go_on(agent, args)
+    for device, devices, expected in (
+        ("cpu", 2, []),
+        ("cuda", 2, [(0, [3, 3]), (1, [5, 5])]),
+        ("cuda", 1, [(0, [3, 3])]),
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda devices=devices: devices)
+        monkeypatch.setattr(agent, "device", torch.device(device))
+        save_checkpoint(agent, file)
+        found.clear()
+        load_checkpoint(fresh(TINY), file)
+        assert found == expected
+    content = torch.load(file, weights_only=True)
+    del content["random"]["cuda"]
+    torch.save(content, file)
+    seal(file)
+    load_checkpoint(fresh(TINY), file)
+
+
 def test_the_episode_statistics_survive(stored: Path) -> None:
     agent = fresh(TINY)
     load_checkpoint(agent, stored)

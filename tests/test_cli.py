@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -187,8 +188,8 @@ def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path: 
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def interrupt_once(patch: pytest.MonkeyPatch, at: int) -> None:
-    """Ctrl-C when the registered quadratic has been asked `at` times."""
+def interrupt(patch: pytest.MonkeyPatch, at: int, times: int = 1) -> None:
+    """Ctrl-C, once or more, when the registered quadratic has been asked `at` times."""
     plain = PROBLEMS["quadratic"]
     asked = 0
 
@@ -200,7 +201,8 @@ def interrupt_once(patch: pytest.MonkeyPatch, at: int) -> None:
             nonlocal asked
             asked += 1
             if asked == at:
-                signal.raise_signal(signal.SIGINT)
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
             return problem.fun(points, instances)
 
         return replace(problem, fun=fun)
@@ -214,7 +216,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
     logdir = tmp_path_factory.mktemp("both")
     alone = run_training(tiny(logdir, total_queries=750))
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_once(patch, at=500)
+        interrupt(patch, at=500)
         resumed = run_training(tiny(logdir, total_queries=750))
     assert not (resumed / "result.json").exists()
     assert run_training(go_on(resumed)) == resumed
@@ -258,8 +260,19 @@ def test_an_interrupted_and_resumed_run_reports_the_same_episodes(
     assert resumed["result"]["episodes"] == alone["result"]["episodes"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_a_signal_saves_everything_and_training_can_go_on(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize(
+    ("names", "pause"),
+    [
+        (["SIGINT"], 0.0),
+        (["SIGTERM"], 0.0),
+        (["SIGHUP", "SIGHUP"], 0.0),  # the kernel and the shell each send one where a terminal closes
+        (["SIGHUP", "SIGHUP"], 0.002),
+        (["SIGTERM", "SIGHUP"], 0.0),
+        (["SIGTERM", "SIGHUP"], 0.002),
+    ],
+)
+def test_a_signal_saves_everything_and_training_can_go_on(names: list[str], pause: float, tmp_path: Path) -> None:
     arguments = [*TINY, "--total-queries", "100000", "--eval-seeds", "0", "--checkpoint-every", "20"]
     process = subprocess.Popen(
         command("train.py", *arguments, "--logdir", tmp_path),
@@ -267,6 +280,7 @@ def test_a_signal_saves_everything_and_training_can_go_on(number: signal.Signals
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
     )
     try:
         limit = time.monotonic() + 60
@@ -274,14 +288,17 @@ def test_a_signal_saves_everything_and_training_can_go_on(number: signal.Signals
             assert process.poll() is None
             assert time.monotonic() < limit
             time.sleep(0.02)
-        process.send_signal(number)
+        for name in names:
+            process.send_signal(getattr(signal, name))
+            time.sleep(pause)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    assert process.returncode == 0
     assert "Traceback" not in err
-    assert f"python train.py --resume {folder}" in out
+    if process.returncode != -signal.SIGHUP:  # the second one may come when all is saved
+        assert process.returncode == 0
+        assert f"Interrupted; everything is saved. Go on from there: python train.py --resume {folder}" in out
     assert load_policy(folder / "policy").config.algo == "ddpg"
     assert not (folder / "result.json").exists()
 
@@ -291,6 +308,39 @@ def test_a_signal_saves_everything_and_training_can_go_on(number: signal.Signals
     result = json.loads((folder / "result.json").read_text())
     assert result["training_steps"] > steps
     assert result["training_queries"] <= 2 * steps + 200
+
+
+def test_a_second_ctrl_c_says_what_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, at=130, times=2)
+        folder = run_training(tiny(tmp_path, checkpoint_every=20))
+    said = capsys.readouterr().out
+    assert "everything is saved" not in said
+    expected = f"of step 60. Go on from there: python train.py --resume {folder}"
+    assert f"Interrupted at once; what is saved is the last checkpoint, {expected}" in said
+    assert not (folder / "policy").exists()
+    run_training(go_on(folder))
+    assert f"Resuming {folder} at step 60." in capsys.readouterr().out
+    assert (folder / "result.json").exists()
+
+
+def test_ctrl_c_in_the_first_query_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, at=1)
+        folder = run_training(tiny(tmp_path))
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["counters"]["num_timesteps"] == 0
+    run_training(go_on(folder))
+    assert (folder / "result.json").exists()
+
+
+def test_a_second_ctrl_c_before_the_first_checkpoint_is_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, at=30, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tiny(tmp_path))
 
 
 def test_a_crash_in_a_run_of_4000_queries_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,8 +375,9 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_resuming_takes_every_other_argument_from_the_run(short: Path) -> None:
     own = tiny(short.parent, total_queries=60, seed=5)
     assert load_args(short) == own
-    parsed = train.parse(["--resume", str(short), "--total-queries", "70", "--seed", "5", "--num-envs", "1"])
-    assert parsed == replace(own, resume=short, total_queries=70, num_envs=1, progress=True)
+    again = ["--seed", "5", "--num-envs", "1", "--policy", "mlp"]
+    parsed = train.parse(["--resume", str(short), "--total-queries", "70", *again])
+    assert parsed == replace(own, resume=short, total_queries=70, num_envs=1, policy="mlp", progress=True)
     check_resumed(parsed, own)  # what is the run's own may be said again
 
 
@@ -351,6 +402,7 @@ def test_an_extended_run_is_the_longer_run_bit_for_bit(
     ("arguments", "message"),
     [
         (["--num-envs", "4"], "--num-envs must be the resumed run's own, 1, got 4. Drop it, or train a new run"),
+        (["--policy", "cnn"], "--policy must be the resumed run's own, mlp, got cnn."),
         (["--seed", "0"], "--seed must be the resumed run's own, 5, got 0."),  # the default of a new run, and asked for
         (["--budget", "60"], f"--budget must be the resumed run's own, {BUDGET}, got 60."),
         (["--checkpoint-every", "7"], "--checkpoint-every must be the resumed run's own, 500, got 7."),
@@ -548,6 +600,9 @@ def test_a_folder_without_a_policy_is_one_clear_error(
     [
         (["--seeds", "0"], "--seeds must be >= 1, got 0."),
         (["--seed", "2"], "--seeds"),
+        (["--exploration", "-1"], "--exploration must be finite and >= 0, got -1."),
+        (["--workers", "3"], "a run folder takes no --workers, got 3. Drop one of the two."),
+        (["--results", "there"], "a run folder takes no --results, got there. Drop one of the two."),
     ],
 )
 def test_a_wrong_argument_of_evaluate_ends_with_one_clear_error(
@@ -586,6 +641,20 @@ def test_options_of_run_folders_are_refused_where_they_change_nothing(
     name = "run folder" if option == ["runs/some"] else option[0]
     assert f"error: {mode[0]} takes no {name}, got " in said
     assert "Drop one of the two" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--figure", "tables", "--workers", "3"], "--figure takes no --workers, got 3."),
+        (["--pretrained", "digits-attack", "--results", "there"], "--pretrained takes no --results, got there."),
+        (["--pretrained", "digits-attack", "--figure", "tables"], "--pretrained takes no --figure, got tables."),
+    ],
+)
+def test_options_of_another_mode_are_refused(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"error: {message} Drop one of the two" in fail(evaluate.main, "evaluate.py", arguments, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"]])

@@ -344,10 +344,13 @@ def test_the_figure_has_a_line_per_curve_and_a_cosine_panel_only_where_it_was_me
     np.testing.assert_allclose(np.asarray(line.get_ydata()), 0.5)
 
 
-def test_the_figure_draws_without_warning_where_no_cosine_is_known_yet() -> None:
+def test_the_figure_leaves_out_where_no_cosine_is_known_yet_without_warning() -> None:
     cosine = np.full((2, 60), 0.5)
-    cosine[:, :5] = math.nan
-    figure([measured(cosine)], "title")
+    cosine[:, :15] = math.nan
+    (line,) = figure([measured(cosine)], "title").axes[1].get_lines()
+    drawn = np.asarray(line.get_ydata())  # a running mean over 20 points, which reaches 10 of them back
+    assert np.isnan(drawn).tolist() == [point < 6 for point in range(60)]
+    np.testing.assert_allclose(drawn[6:], 0.5)
 
 
 def test_figures_without_matplotlib_name_what_to_install() -> None:
@@ -358,4 +361,10 @@ def test_figures_without_matplotlib_name_what_to_install() -> None:
 
 
 def test_the_figure_draws_curves_of_few_points() -> None:
-    figure([measured(np.full((2, 8), 0.5))], "title")
+    curve, cosine = figure([measured(np.full((2, 8), 0.5))], "title").axes
+    for axis, expected in ((curve, np.linspace(9.0, 1.0, 8)), (cosine, np.full(8, 0.5))):
+        (line,) = axis.get_lines()
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 9))
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), expected)
+    low, high = curve.get_ylim()
+    assert low < 1.0 < 9.0 < high

@@ -64,7 +64,7 @@ def agent_of(settings: dict[str, Any], preset: Preset, algo: str = "ddpg", rows:
 
 def collect(agent: Directional, queries: int) -> None:
     """Until so many queries are spent in all."""
-    budget = QueryBudget(queries, progress=False, heed_signals=False)
+    budget = QueryBudget(queries, progress=False)
     try:
         agent.learn(NEVER, callback=budget, log_interval=NEVER, reset_num_timesteps=False)
     except TrainingDone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -387,6 +388,17 @@ def test_command_line_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert printed.count("epoch") == 4
     assert f"Wrote {out} after {record['queries']} queries." in printed
+
+
+def test_command_line_without_tyro_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["--problem", "quadratic", "--out", str(tmp_path / "lstm.safetensors")])
+    assert ended.value.code == 2
+    expected = "error: zo_gym.meta.train needs tyro. Install it: pip install 'zo-gym[agents]'.\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_command_line_trains_on_one_split_and_judges_by_another(

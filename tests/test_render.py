@@ -87,10 +87,18 @@ def test_values_that_cannot_be_drawn_are_left_out(bad: float, where: str) -> Non
 
 
 def test_contours_of_an_objective_that_overflows_or_is_constant_are_left_out() -> None:
-    with np.errstate(all="raise"):  # what a strict user may have set; the picture must not trip over it
-        rgb_array(replace(with_path(5), objective=lambda x: np.exp(1000 + 1000 * x[:, 0])))
-    rgb_array(replace(with_path(5), objective=lambda x: np.full(len(x), np.nan)))
-    rgb_array(replace(with_path(5), objective=lambda x: np.ones(len(x))))
+    path, bare = with_path(5), replace(with_path(5), objective=None)
+    assert figure(path).axes[1].collections
+    assert not np.array_equal(rgb_array(path), rgb_array(bare))
+    for objective in (
+        lambda x: np.exp(1000 + 1000 * x[:, 0]),
+        lambda x: np.full(len(x), np.nan),
+        lambda x: np.ones(len(x)),
+    ):
+        with np.errstate(all="raise"):  # what a strict user may have set; the picture must not trip over it
+            picture = replace(path, objective=objective)
+            assert not figure(picture).axes[1].collections
+            np.testing.assert_array_equal(rgb_array(picture), rgb_array(bare))
 
 
 def test_a_path_that_stands_still_has_a_window() -> None:

@@ -537,6 +537,21 @@ def test_state_of_another_env_is_rejected_and_changes_nothing(others: dict[str, 
     np.testing.assert_equal(env.step(actions), untouched.step(actions))
 
 
+@pytest.mark.parametrize("broken", ["generators", "streams"])
+def test_damaged_state_of_a_generator_changes_nothing(broken: str) -> None:
+    env, untouched, other = (ZOSamplingVectorEnv("quadratic", num_envs=2, learning_rate=0.01) for _ in range(3))
+    env.reset(seed=0), untouched.reset(seed=0), other.reset(seed=9)
+    other.step(actions_for(other, 1)[0])
+    state = other.state_dict()
+    state[broken][1] = {"generators": torch.zeros(7, dtype=torch.uint8), "streams": {"bit_generator": "none"}}[broken]
+    with pytest.raises((RuntimeError, TypeError, ValueError)):
+        env.load_state_dict(state)
+    assert env.oracle.total == untouched.oracle.total
+    (actions,) = actions_for(env, 1)
+    np.testing.assert_equal(env.step(actions), untouched.step(actions))
+    np.testing.assert_equal(env.reset(), untouched.reset())
+
+
 def test_pickled_copy_plays_the_same() -> None:
     own = {"gate": "paper", "autoreset_mode": "next-step", "max_episode_steps": 4}
     env = ZOSamplingVectorEnv("quadratic", num_envs=3, learning_rate=0.01, **own, **BASE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from zo_gym.methods import added_methods, build
 from zo_gym.minimize import minimize
 from zo_gym.optimizer import Optimizer
 from zo_gym.rng import make_generator
+from zo_gym.updates import sgd
 
 DIM = 10
 
@@ -79,11 +81,52 @@ def test_it_is_an_added_method() -> None:
         ({}, ValueError, "needs weights=.*python -m zo_gym.agents.train"),
         ({"weights": "nowhere"}, FileNotFoundError, "No policy in nowhere"),
         ({"weights": "nowhere", "sampler": "gaussian"}, TypeError, "unexpected keyword argument 'sampler'"),
+        ({"weights": 3}, TypeError, "needs weights=, the folder of a run or policy, got 3"),
+        ({"weights": "nowhere", "num_directions": 0}, ValueError, "num_directions must be >= 1, got 0"),
+        ({"weights": "nowhere", "num_directions": "a"}, TypeError, "num_directions must be an integer >= 1, got 'a'"),
+        ({"weights": "nowhere", "num_directions": 2.0}, TypeError, "num_directions must be an integer >= 1, got 2.0"),
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, str], error: type[Exception], message: str) -> None:
+def test_wrong_options_are_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        build("zo-rl", DIM, **options)  # type: ignore[arg-type]
+        build("zo-rl", DIM, **options)
+
+
+@pytest.mark.parametrize(
+    ("update", "error", "message"),
+    [
+        (
+            "update-rnn",
+            ValueError,
+            r"update 'update-rnn' is of no use untrained, .* update=zo_gym\.updates\.update_rnn\(",
+        ),
+        ("sdg", ValueError, "Unknown update 'sdg'. Did you mean 'sgd'"),
+        ("", ValueError, "Unknown update ''"),
+        (3, TypeError, "update must be a name"),
+    ],
+)
+def test_a_step_rule_that_cannot_step_is_refused(
+    update: Any, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    folder = saved(tmp_path / "policy", new_policy(config(), seed=0))
+    with pytest.raises(error, match=message):
+        minimize("quadratic", method="zo-rl", weights=folder, budget=100, update=update)
+
+
+def test_a_step_rule_may_be_given(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "policy", new_policy(config(), seed=0))
+    given, named = (
+        minimize("quadratic", method="zo-rl", weights=folder, budget=100, seed=0, **options)
+        for options in ({"update": sgd(0.01)}, {"update": "sgd", "learning_rate": 0.01})
+    )
+    assert given.fun == named.fun
+    with pytest.raises(ValueError, match="learning_rate is already inside the UpdateRule"):
+        minimize("quadratic", method="zo-rl", weights=folder, budget=100, update=sgd(0.01), learning_rate=0.01)
+
+
+def test_it_has_no_variants() -> None:
+    with pytest.raises(ValueError, match=r"method 'zo-rl' has no variants, got 'foo'\. Pass weights= instead"):
+        minimize("quadratic", method="zo-rl:foo", budget=100)
 
 
 def test_a_policy_of_another_kind_is_refused(tmp_path: Path) -> None:

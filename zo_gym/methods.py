@@ -132,6 +132,8 @@ def build(method: str, dim: int, **options: Any) -> Method:
     """
     reject_unknown(options, Parts.__dataclass_fields__, f"method '{method}'")
     parts = Parts(**options)
+    if parts.learning_rate is not None and isinstance(parts.update, UpdateRule):
+        raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
     if isinstance(method, str) and method not in METHODS:
         name, _, variant = method.partition(":")
         if load := added_methods().get(name):
@@ -139,8 +141,6 @@ def build(method: str, dim: int, **options: Any) -> Method:
     recipe = lookup(METHODS, method, "method")
     estimator: Estimator = _part(ESTIMATORS, _either(parts.estimator, recipe.estimator), "estimator", Estimator)
     eta = _either(parts.learning_rate, recipe.learning_rate(dim))
-    if parts.learning_rate is not None and isinstance(parts.update, UpdateRule):
-        raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
     if parts.num_directions is not None:
         q = check_integer("num_directions", parts.num_directions, 1)
     else:
@@ -207,6 +207,8 @@ def _build_added(name: str, factory: Callable[..., Method], dim: int, options: M
     accepted = set(inspect.signature(factory).parameters) - {"dim"}
     given = {key: value for key, value in options.items() if value is not None}
     asked = {key: value for key, value in given.items() if key not in OFFERED}
+    if "variant" in asked and "variant" not in accepted:
+        raise ValueError(f"method '{name}' has no variants, got '{asked['variant']}'. Pass weights= instead.")
     reject_unknown(asked, accepted, f"method '{name}'")
     return factory(dim, **{key: value for key, value in given.items() if key in accepted})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -52,6 +52,16 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
 def is_learned(table: Mapping[str, Any], name: Any) -> bool:
     """Tell whether this names a part that is of use only with trained weights: its factory takes `weights`."""
     return isinstance(name, str) and name in table and "weights" in inspect.signature(table[name]).parameters
+
+
+def factory_of(kind: str, table: Mapping[str, Callable[..., Any]], name: Any) -> Callable[..., Any]:
+    """Look up the factory of a part; raise ValueError also for one that is of no use without trained weights."""
+    if is_learned(table, name):
+        raise ValueError(
+            f"{kind} '{name}' is of no use untrained, got its name alone. Pass {kind}=zo_gym.{kind}s."
+            f"{table[name].__name__}(weights=FILE), FILE from python -m zo_gym.meta.train."
+        )
+    return lookup(table, name, kind)
 
 
 def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

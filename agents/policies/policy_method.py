@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Method, Sampler, State, UpdateRule
+from zo_gym.checks import check_integer
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import unit
 from zo_gym.estimators import span
 from zo_gym.gradient_models import GuidedGPSettings, guided_gp
 from zo_gym.gradient_models.guided_gp import GradientGuess
 from zo_gym.problem import Generators
-from zo_gym.registry import lookup
+from zo_gym.registry import factory_of
 from zo_gym.rng import normal
 from zo_gym.updates import RULES, conditional_gradient, sharpened
 
@@ -84,7 +85,7 @@ def zo_rl(
     weights: str | Path | None = None,
     learning_rate: float | None = None,
     num_directions: int = 1,
-    update: str | None = None,
+    update: str | UpdateRule | None = None,
     context: Tensor | None = None,
 ) -> Method:
     """Build the method "zo-rl": the policy's direction, its slope (eq. 2), and the step rule it was trained with.
@@ -94,25 +95,27 @@ def zo_rl(
         weights: The folder of a run that train.py made, or of a policy.
         learning_rate: eta instead of the one it was trained with.
         num_directions: q noisy copies of the policy's direction, whose span is measured.
-        update: A key of `zo_gym.RULES` instead of the one it was trained with.
+        update: A key of `zo_gym.RULES`, or a rule, instead of the one it was trained with.
         context: Context of the problem, see `observer`; for a policy that was trained to observe it.
 
     Raises:
         FileNotFoundError, NotADirectoryError: No policy folder is there.
-        ValueError: weights is None, or the policy has another dimension, is damaged, or observes more.
+        TypeError, ValueError: An argument is not as described; the policy has another d, is damaged, or observes more.
     """
-    if weights is None:
-        raise ValueError(
-            "method 'zo-rl' needs weights=, the folder of a run or policy, got None. Train one: "
+    if not isinstance(weights, (str, Path)):
+        raise (ValueError if weights is None else TypeError)(
+            f"method 'zo-rl' needs weights=, the folder of a run or policy, got {weights!r}. Train one: "
             "python -m zo_gym.agents.train"
         )
+    check_integer("num_directions", num_directions, 1)
     policy = load_policy(Path(weights))
     if policy.config.dim != dim:
         raise ValueError(f"weights must be of a policy for d = {dim}, got one for {policy.config.dim}. Train another.")
     trained_with = policy.config.environment
-    rule = lookup(RULES, update or str(trained_with["update"]), "update")
     eta = float(trained_with["learning_rate"]) if learning_rate is None else learning_rate
-    return Method(policy_sampler(policy, context), span, rule(eta), num_directions)
+    chosen = trained_with["update"] if update is None else update
+    rule = chosen if isinstance(chosen, UpdateRule) else factory_of("update", RULES, chosen)(eta)
+    return Method(policy_sampler(policy, context), span, rule, num_directions)
 
 
 def gradient_guess(policy: Policy, context: Tensor | None) -> GradientGuess:

@@ -33,15 +33,41 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not an error
-    """Leaves SB3's `learn` between two steps, where the state is whole.
+    """Leaves SB3's `learn` between two steps, where the state is whole."""
 
-    Attributes:
-        interrupted: A signal ended training, not the budget.
+
+class Interruption:
+    """Heeds Ctrl-C, SIGTERM and SIGHUP while it is entered: the first ends training after the current step.
+
+    A second Ctrl-C or SIGTERM acts at once, until `hold`. Further SIGHUPs never act: a terminal that closes sends two.
+    The attribute `noted` holds the signals that came.
     """
 
-    def __init__(self, interrupted: bool) -> None:
-        super().__init__("interrupted" if interrupted else "query budget spent")
-        self.interrupted = interrupted
+    def __init__(self) -> None:
+        self.noted: set[int] = set()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                previous = signal.getsignal(number)
+                if number == signal.SIGINT or previous is not signal.SIG_IGN:  # nohup ignores SIGHUP: leave it so
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted.add(number)
+        if number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def hold(self) -> None:
+        """Only note signals from now on, so that none cuts short what is saved."""
+        for number in self._previous:
+            signal.signal(number, lambda number, frame: self.noted.add(number))
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
 
 class MetricsCallback(BaseCallback):
@@ -103,44 +129,27 @@ class MetricsCallback(BaseCallback):
 class QueryBudget(BaseCallback):
     """Ends training before a step that the total budget does not hold, or on a signal; shows the progress.
 
-    The first Ctrl-C, SIGTERM or SIGHUP ends training after the current step; a second one acts at once.
-
     Args:
         total_queries: Queries for all of training.
         progress: Show a bar, where stderr is a terminal.
-        heed_signals: Pass False to leave signals to the process, e.g. in a worker that ignores them.
+        interruption: What notes signals; None leaves them to the process, e.g. in a worker that ignores them.
     """
 
-    def __init__(self, total_queries: int, progress: bool, heed_signals: bool = True) -> None:
+    def __init__(self, total_queries: int, progress: bool, interruption: Interruption | None = None) -> None:
         super().__init__()
         self.total_queries = total_queries
-        self.heed_signals = heed_signals
-        self._interrupted = False
+        self.interruption = interruption or Interruption()
         self._bar: tqdm[Any] = tqdm(
             total=total_queries, unit=" queries", disable=None if progress else True, dynamic_ncols=True
         )
-        self._previous: dict[int, Any] = {}
-
-    def _on_training_start(self) -> None:
-        if self.heed_signals and threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                previous = signal.getsignal(number)
-                if number == signal.SIGINT or previous is not signal.SIG_IGN:  # nohup ignores SIGHUP: leave it so
-                    self._previous[number] = signal.signal(number, self._interrupt)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._interrupted = True
-        if number not in (signal.SIGINT, signal.SIGTERM):
-            self._bar.disable = True  # after SIGHUP the terminal is gone, and writing to it raises
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _on_rollout_start(self) -> None:
         env = env_of(self.training_env)
         self._bar.update(env.oracle.total - self._bar.n)
         dearest = max(env.config.policy_cost, env.config.random_cost * (env.config.settings.gate != "open"))
         # Every row may take the step that costs most, and a fresh start (1 query) after it.
-        if self._interrupted or env.oracle.total + (dearest + 1) * env.num_envs > self.total_queries:
-            raise TrainingDone(self._interrupted)
+        if self.interruption.noted or env.oracle.total + (dearest + 1) * env.num_envs > self.total_queries:
+            raise TrainingDone
 
     def _on_step(self) -> bool:
         if self.n_calls % BAR_EVERY == 0:
@@ -148,11 +157,10 @@ class QueryBudget(BaseCallback):
         return True
 
     def close(self) -> None:
-        """Give the terminal and the signals back."""
+        """Give the terminal back."""
+        if self.interruption.noted - {signal.SIGINT, signal.SIGTERM}:
+            self._bar.disable = True  # after SIGHUP the terminal is gone, and writing to it raises
         self._bar.close()
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
 
 
 class Checkpoints(BaseCallback):

@@ -91,6 +91,11 @@ def load_checkpoint(agent: OffPolicyAlgorithm, path: Path) -> list[Episode]:
         ) from error
 
 
+def steps_in(path: Path) -> int:
+    """Return after how many steps `save_checkpoint` wrote this file."""
+    return int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["counters"]["num_timesteps"])
+
+
 def _restore(agent: OffPolicyAlgorithm, content: dict[str, Any]) -> list[Episode]:
     """Take over the content of a checkpoint, and return its episodes."""
     agent._last_obs = content["last_obs"].cpu().numpy()
@@ -193,6 +198,7 @@ def _pack_random(agent: OffPolicyAlgorithm) -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if agent.device.type == "cuda" else [],
         "actions": agent.action_space.np_random.bit_generator.state,
         "noise": [stream.bit_generator.state for stream in _streams(agent)],
     }
@@ -203,6 +209,8 @@ def _unpack_random(agent: OffPolicyAlgorithm, packed: dict[str, Any]) -> None:
     name, keys, *rest = packed["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
     torch.set_rng_state(packed["torch"].cpu())
+    for device, state in zip(range(torch.cuda.device_count()), packed.get("cuda", ()), strict=False):  # older: none
+        torch.cuda.set_rng_state(state.cpu(), device)
     agent.action_space.np_random.bit_generator.state = packed["actions"]
     for stream, state in zip(_streams(agent), packed["noise"], strict=True):
         stream.bit_generator.state = state

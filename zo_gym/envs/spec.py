@@ -15,7 +15,7 @@ from zo_gym.gate import GATES
 from zo_gym.oracle import OnFailure, Oracle, require_budget
 from zo_gym.problem import Problem
 from zo_gym.problems import as_problem
-from zo_gym.registry import is_learned, lookup, reject_unknown
+from zo_gym.registry import factory_of, lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS
 from zo_gym.step import cost
 from zo_gym.updates import RULES
@@ -105,8 +105,8 @@ def resolve(**options: Any) -> EnvSpec:
     if s.diagnostics and problem.gradient is None:
         raise ValueError(f"diagnostics=True needs a gradient, and problem '{problem.name}' has none. Drop diagnostics.")
     check_smoothing(s.smoothing, problem.dtype)
-    rule = s.update if isinstance(s.update, UpdateRule) else _trained("update", RULES, s.update)(s.learning_rate)
-    sampler = s.sampler if isinstance(s.sampler, Sampler) else _trained("sampler", SAMPLERS, s.sampler)()
+    rule = s.update if isinstance(s.update, UpdateRule) else factory_of("update", RULES, s.update)(s.learning_rate)
+    sampler = s.sampler if isinstance(s.sampler, Sampler) else factory_of("sampler", SAMPLERS, s.sampler)()
     if s.direction == "scaled" and sampler.scale is None:
         raise ValueError(
             f"direction='scaled' needs a sampler with learned scales, got {s.sampler!r}. Pass "
@@ -127,17 +127,6 @@ def resolve(**options: Any) -> EnvSpec:
     )
     require_budget(s.budget, spec.policy_cost if s.gate == "open" else spec.random_cost, s.on_failure)
     return spec
-
-
-def _trained(name: str, table: Mapping[str, Callable[..., Any]], part: str) -> Callable[..., Any]:
-    """Look up the factory of a part; raise ValueError also for one that is of no use without trained weights."""
-    if is_learned(table, part):
-        factory = table[part].__name__
-        raise ValueError(
-            f"{name} '{part}' is of no use untrained, got its name alone. Pass {name}=zo_gym.{name}s.{factory}("
-            "weights=FILE), FILE from python -m zo_gym.meta.train."
-        )
-    return lookup(table, part, name)
 
 
 def make_oracle(spec: EnvSpec, rows: int) -> Oracle:

@@ -205,18 +205,20 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` of an environment with the same settings returned. Costs no queries.
 
-        The state of an environment with other settings raises ValueError, and nothing has changed.
+        The state of an environment with other settings raises ValueError; that of a generator may raise RuntimeError
+        or TypeError. Then nothing has changed.
         """
         restored = mdp.restored(self.config, self.num_envs, state["tensors"])
+        streams = [seeding.np_random(seed) for seed in state["seeds"]]
+        generators = [torch.Generator(device=self.config.problem.device) for _ in streams]
+        for row, (stream, _) in enumerate(streams):
+            stream.bit_generator.state = state["streams"][row]
+            generators[row].set_state(state["generators"][row].cpu())
         self.oracle.load_state_dict(state["oracle"])
         self._state, self._last = restored, restored.run.iterate
         self._steps, self._waiting = np.array(state["steps"]), np.array(state["waiting"])
-        for row, seed in enumerate(state["seeds"]):
-            self._streams[row] = seeding.np_random(seed)
-            self._streams[row][0].bit_generator.state = state["streams"][row]
-            self._generators[row] = torch.Generator(device=self.config.problem.device)
-            self._generators[row].set_state(state["generators"][row].cpu())
-        self.oracle.generators = list(self._generators)
+        self._streams, self._generators = streams, generators
+        self.oracle.generators = list(generators)
 
     def _begin(self, rows: np.ndarray, instances: list[int] | None = None) -> MDPState:
         """Begin fresh episodes in these rows; return the state of all rows."""

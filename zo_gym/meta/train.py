@@ -10,6 +10,7 @@ Reference: Ruan et al. (2019), "Learning to learn by zeroth-order oracle", arXiv
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -116,8 +117,11 @@ class Arguments:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; `--help` lists every argument."""
-    import tyro
-
+    try:
+        import tyro
+    except ModuleNotFoundError:
+        print("error: zo_gym.meta.train needs tyro. Install it: pip install 'zo-gym[agents]'.", file=sys.stderr)
+        raise SystemExit(2) from None
     chosen = tyro.cli(tyro.conf.OmitArgPrefixes[Arguments], args=arguments)
     optimizer = meta_train(*_find(chosen.problem), chosen.training, seed=chosen.seed, progress=_print)
     save_optimizer(optimizer, chosen.out)
