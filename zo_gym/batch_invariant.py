@@ -27,7 +27,7 @@ _BLAS_ROWS = 4
 """The rows that BLAS kernels compute together."""
 _LONG, _BLOCK = 256, 64
 """On some processors BLAS splits a sum of more than 256 terms otherwise where it computes more than 64 rows."""
-_LINE = 16
+LINE = 16
 """The elements of a cache line of 64 bytes in float32; two lines in float64."""
 _CHUNK_ELEMENTS = 2**20
 """The elements of the largest temporary: 8 MiB of float64, which stays near the cache."""
@@ -90,7 +90,7 @@ def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
 
 def padded(right: Tensor) -> Tensor:
     """Copy the right factor (k, n) of products with zeros below and to the right, both to whole cache lines."""
-    return _pad(right, _LINE)
+    return _pad(right, LINE)
 
 
 def padded_product(left: Tensor, right: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ def padded_product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _pad(matrix: Tensor, rows: int) -> Tensor:
-    """Copy a matrix with zeros below and to the right: a multiple of `rows` by a multiple of `_LINE`."""
-    copy: Tensor = pad(matrix, (0, -matrix.shape[1] % _LINE, 0, -matrix.shape[0] % rows))
+    """Copy a matrix with zeros below and to the right: a multiple of `rows` by a multiple of `LINE`."""
+    copy: Tensor = pad(matrix, (0, -matrix.shape[1] % LINE, 0, -matrix.shape[0] % rows))
     return copy
 
 

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-_LINE_BYTES = 64
-"""The bytes of a cache line. A sum over rows of a matrix has other bits where the next row's result begins elsewhere in
-a line, so `points` and `axes` have columns of zeros up to a whole line: their width is d', the next such one from d."""
+from zo_gym.batch_invariant import LINE
 
 
 class SlopeWindow(NamedTuple):
-    """A ring of r measured slopes y_i = h_i . grad f(z_i); an empty place has length 0 and zeros everywhere."""
+    """A ring of r measured slopes y_i = h_i . grad f(z_i); an empty place has length 0 and zeros everywhere.
+
+    A weighted sum of rows has other bits where its result begins elsewhere in a cache line. So `points` and `axes` have
+    columns of zeros up to whole lines: d' columns, d rounded up.
+    """
 
     origin: Tensor
     """The start of the run, (B, d). Points are kept relative to it: inner products of short vectors round less."""
@@ -59,7 +61,7 @@ class SlopeWindow(NamedTuple):
 def empty_window(x: Tensor, size: int) -> SlopeWindow:
     """Return an empty ring of `size` places for rows that start at x (B, d). Memory O(size (d + size)) per row."""
     b, d = x.shape
-    width = d + -d % (_LINE_BYTES // x.element_size())
+    width = d + -d % LINE
     flat, table, places = x.new_zeros(b, size), x.new_zeros(b, size, size), x.new_zeros(b, size, width)
     return SlopeWindow(
         origin=x.clone(),

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from zo_gym.base import Method
+from zo_gym.checks import DEFAULT_SMOOTHING
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.registry import lookup
 
@@ -48,7 +49,7 @@ def method(
     composite: CompositeTerm | None = None,
     learning_rate: float = LEARNING_RATE,
     sharpness: float = SHARPNESS,
-    smoothing: float = 0.01,
+    smoothing: float = DEFAULT_SMOOTHING,
 ) -> Method:
     """Build the method "pretrained:<variant>": a policy's guess of the gradient that the run's own slopes correct.
 
