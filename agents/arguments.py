@@ -13,7 +13,6 @@ import torch
 from zo_gym.checks import check_at_least, check_integer, check_positive
 from zo_gym.problems import has_splits
 
-from .build import parts_of
 from .presets import DIRECTIONAL, DIRECTIONAL_PRESETS, PRESETS, Preset
 
 
@@ -103,9 +102,9 @@ def preset_of(args: TrainArgs) -> Preset:
     base = PRESETS[args.preset]
     if args.policy == DIRECTIONAL:
         base = DIRECTIONAL_PRESETS["offline" if has_splits(args.problem) else "online"]
-    names = {field.name for field in dataclasses.fields(Preset)}
-    given = {name: value for name, value in {**vars(args), "network": args.policy}.items() if name in names}
-    return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+    asked, known = {**vars(args), "network": args.policy}, Preset.__dataclass_fields__
+    given = {name: value for name, value in asked.items() if name in known and value is not None}
+    return dataclasses.replace(base, **given)
 
 
 def problem_options(args: TrainArgs) -> dict[str, Any]:
@@ -121,14 +120,33 @@ def problem_options(args: TrainArgs) -> dict[str, Any]:
     return options
 
 
+def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
+    """Return the keywords of `ZOSampling-v0` for these arguments."""
+    return {
+        "problem": args.problem,
+        "problem_options": problem_options(args),
+        "observation": preset.observation,
+        "reward": args.reward,
+        "smoothing": args.smoothing,
+        "learning_rate": preset.learning_rate,
+        "update": preset.update,
+        "budget": args.budget,
+        "noise_std": args.noise_std,
+        "reevaluate": args.noise_std > 0,
+        "gate": preset.gate,
+        "gate_threshold": args.gate_threshold,
+        "num_directions": args.num_directions,
+    }
+
+
 def check(args: TrainArgs) -> Preset:
     """Return the preset; raise ValueError for a number out of range, or too few queries for one step of every row."""
     preset = preset_of(args)
+    _check_directional(args, preset)
     for name, least in {"checkpoint_every": 1, "num_directions": 1, "seed": 0, "eval_seeds": 0}.items():
         check_integer(FLAGS[name], getattr(args, name), least)
     for name in ("num_envs", "threads"):
         check_integer(FLAGS[name], getattr(preset, name), 1)
-    _check_directional(args, preset)
     check_at_least("--exploration", preset.exploration or 0.0, 0.0)
     check_positive("--agent-learning-rate", preset.agent_learning_rate)
     if not 0 <= preset.gamma <= 1:
@@ -145,7 +163,6 @@ def check(args: TrainArgs) -> Preset:
 
 def _check_directional(args: TrainArgs, preset: Preset) -> None:
     """Raise ValueError for what does not go with --policy directional, or only with it."""
-    parts_of(args.algo, preset.network)
     if preset.network != DIRECTIONAL:
         for name in ("slope_weight", "reward_weight"):
             if (given := getattr(args, name)) is not None:

@@ -31,7 +31,7 @@ def compare(policy: Policy, settings: Mapping[str, Any], seeds: Sequence[int]) -
     problem has splits, training and tuning use the split "train", and what is compared is "test".
 
     A policy of slopes that was trained on such a split is also followed as the shipped policies are, corrected by the
-    run's own slopes (`zo_gym.agents.policies.policy_method.follow`), and so is the untrained network; there the
+    run's own slopes (`zo_gym.agents.policies.methods.follow`), and so is the untrained network; there the
     composite term of f is taken exactly, for ZO-SGD too.
 
     Args:

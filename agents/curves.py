@@ -21,7 +21,7 @@ from zo_gym.rng import make_generator
 from zo_gym.run import run
 
 from .policies.bundle import Policy
-from .policies.policy_method import follow, gradient_guess
+from .policies.methods import follow, gradient_guess
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations (B, n) -> actions (B, d)."""
@@ -115,7 +115,7 @@ def run_policy(
 
 
 def run_followed(name: str, starts: Starts, policy: Policy) -> Curves:
-    """Run the policy's guess, corrected by each run's slopes (`zo_gym.agents.policies.policy_method.follow`).
+    """Run the policy's guess, corrected by each run's slopes (`zo_gym.agents.policies.methods.follow`).
 
     All runs are one batch. The composite term of f, where the problem declares one, is taken exactly.
     """

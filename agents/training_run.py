@@ -15,9 +15,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from zo_gym.files import provenance, write_json
-from zo_gym.problems import find
 
-from .arguments import TrainArgs, check, check_resumed, load_args, problem_options, resolve_device
+from .arguments import TrainArgs, check, check_resumed, environment_settings, load_args, resolve_device
 from .build import agent_for, while_training
 from .policies.bundle import PolicyConfig
 from .presets import Preset
@@ -43,26 +42,6 @@ class Run:
     """Hyper-parameters, resolved."""
     agent: OffPolicyAlgorithm
     """The agent on its training environment."""
-
-
-def environment_settings(args: TrainArgs, preset: Preset) -> dict[str, Any]:
-    """Return the keywords of `ZOSampling-v0` for these arguments, and refuse an unknown problem."""
-    find(args.problem)
-    return {
-        "problem": args.problem,
-        "problem_options": problem_options(args),
-        "observation": preset.observation,
-        "reward": args.reward,
-        "smoothing": args.smoothing,
-        "learning_rate": preset.learning_rate,
-        "update": preset.update,
-        "budget": args.budget,
-        "noise_std": args.noise_std,
-        "reevaluate": args.noise_std > 0,
-        "gate": preset.gate,
-        "gate_threshold": args.gate_threshold,
-        "num_directions": args.num_directions,
-    }
 
 
 def prepare(args: TrainArgs, folder: Path = Path()) -> Run:

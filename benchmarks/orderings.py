@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import load_all
+from benchmarks.stored_runs import load_all
 
 RANDOM = ("zo-sgd", "zo-sgd-q1", "zo-sgd-sphere", "rand-ada")
 """Methods that draw directions from a fixed distribution."""

@@ -15,7 +15,7 @@ import torch
 from zo_gym.agents.algorithms.directional import Directional
 from zo_gym.agents.build import agent_for
 from zo_gym.agents.policies import pretrained
-from zo_gym.agents.policies.policy_method import follow, gradient_guess
+from zo_gym.agents.policies.methods import follow, gradient_guess
 from zo_gym.agents.presets import DIRECTIONAL_PRESETS
 from zo_gym.agents.training_run import learn_within
 from zo_gym.minimize import minimize

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.minimum import minimum_file
-from benchmarks.records import path_of
 from benchmarks.solvers.base import Solver
+from benchmarks.stored_runs import path_of
 from benchmarks.suites.task import Task
 from zo_gym.registry import lookup
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import Record, load_all
+from benchmarks.stored_runs import Record, load_all
 
 GROUPS = {
     "policy": "Learned policies",

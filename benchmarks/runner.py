@@ -1,7 +1,7 @@
 """Run every solver on every task, one small result file per method, problem and seed; resumable.
 
 Finished files are skipped, so an interrupted run goes on where it stopped. `benchmarks.plan` says what is left to do,
-`benchmarks.work` does one job of it.
+`benchmarks.worker` does one job of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.plan import Table, jobs_of
-from benchmarks.work import Done, work
+from benchmarks.worker import Done, work
 from zo_gym.checks import check_integer
 from zo_gym.files import provenance, write_json
 

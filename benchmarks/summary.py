@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.minimum import minimum_file
-from benchmarks.records import Record
 from benchmarks.results import MethodResults, load_results
+from benchmarks.stored_runs import Record
 
 TIMED_AGAINST = "zo-sgd"
 """The method whose final f sets the goal of `to_baseline`."""

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 import zo_gym
 from zo_gym import datasets
 from zo_gym.problems import PROBLEMS, has_splits, make_problem
-from zo_gym.problems.attack import attack, objective, victim
-from zo_gym.problems.attack.attack import SPLITS, AttackOptions, attack_on
+from zo_gym.problems.attack import objective, victim
 from zo_gym.problems.attack.network import exact_convolutions
+from zo_gym.problems.attack.problem import SPLITS, Attack, AttackOptions, attack_on
 
 KINDS = [
     {},
@@ -38,7 +38,7 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def digits(**options: Any) -> attack.Attack:
+def digits(**options: Any) -> Attack:
     return attack_on("digits", AttackOptions(**{"dtype": torch.float64, **options}))
 
 
@@ -47,12 +47,12 @@ def near(images: Tensor, spread: float, seed: int = 0) -> Tensor:
     return images + spread * torch.randn(images.shape, generator=generator(seed), dtype=images.dtype)
 
 
-def slope(found: attack.Attack, x: Tensor, instances: Tensor) -> Tensor:
+def slope(found: Attack, x: Tensor, instances: Tensor) -> Tensor:
     assert found.problem.gradient is not None
     return found.problem.gradient(x, instances)
 
 
-def measures(found: attack.Attack, x: Tensor, instances: Tensor) -> dict[str, Tensor]:
+def measures(found: Attack, x: Tensor, instances: Tensor) -> dict[str, Tensor]:
     assert found.problem.measure is not None
     return found.problem.measure(x, instances)
 

@@ -21,7 +21,7 @@ from benchmarks.solvers.agents import SOLVERS, Variant, agent_folder, online_run
 from benchmarks.solvers.base import Setup
 from benchmarks.solvers.zeroth_order import lstm_file
 from benchmarks.suites.task import Task
-from benchmarks.work import work
+from benchmarks.worker import work
 from zo_gym.agents.evaluate import EvaluateArgs, redraw
 from zo_gym.agents.presets import PRESETS
 from zo_gym.base import Sampler, State

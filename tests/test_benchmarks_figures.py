@@ -19,9 +19,9 @@ from benchmarks.figures.filmstrip import snapshots
 from benchmarks.figures.gallery import draw_gallery, write_gallery
 from benchmarks.figures.paper_figures import draw_figure, write_figure
 from benchmarks.figures.style import PAPER, line_of, loss_limits
-from benchmarks.records import Record, save_record
 from benchmarks.results import GROUPS
 from benchmarks.solvers.base import starts_of
+from benchmarks.stored_runs import Record, save_record
 from benchmarks.suites.task import Task
 from zo_gym.agents.curves import direction_generators, grid_of
 from zo_gym.methods import build

@@ -12,10 +12,10 @@ import torch
 
 from benchmarks.bars import Bar, MeanCurves, attack_bars, bar_table, online_bars
 from benchmarks.policies import PoliciesArgs, run_policies
-from benchmarks.records import Record, save_record
 from benchmarks.runner import RunArgs
 from benchmarks.solvers import policy_training
 from benchmarks.solvers.policies import SOLVERS
+from benchmarks.stored_runs import Record, save_record
 from benchmarks.suites import policies as suites
 from zo_gym.agents import curves
 from zo_gym.agents.compare import compare, held_out
@@ -24,7 +24,7 @@ from zo_gym.agents.policies.bundle import new_policy
 from zo_gym.envs.env import ZOSamplingEnv
 from zo_gym.files import write_json
 from zo_gym.minimize import minimize
-from zo_gym.problems.attack.attack import SPLITS
+from zo_gym.problems.attack.problem import SPLITS
 
 GRID = np.array([1, 50, 100, 500, 1000])
 

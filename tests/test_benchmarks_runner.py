@@ -21,16 +21,16 @@ import torch
 from benchmarks.orderings import Ordering, broken
 from benchmarks.plan import MINIMUM, Job, Table, jobs_of
 from benchmarks.recorder import Recorder
-from benchmarks.records import load_all, load_record, path_of
 from benchmarks.runner import run_all, worker_pool
 from benchmarks.solvers.agents import SOLVERS
 from benchmarks.solvers.base import Setup, Solver, SolverOutcome, starts_of
 from benchmarks.solvers.baselines import baseline_run
 from benchmarks.solvers.zeroth_order import method_run
+from benchmarks.stored_runs import load_all, load_record, path_of
 from benchmarks.suites.paper import QUICK, SUITE
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
-from benchmarks.work import work
+from benchmarks.worker import work
 from zo_gym.agents.curves import grid_of, on_grid
 from zo_gym.datasets import FILES
 from zo_gym.errors import ObjectiveError

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.records import Record, save_record
 from benchmarks.results import load_results
+from benchmarks.stored_runs import Record, save_record
 from benchmarks.summary import mean_std, summaries
 from benchmarks.tables import csv_text, problem_table, write_tables
 from zo_gym.agents.plots import running_mean

@@ -20,7 +20,7 @@ from zo_gym.agents.arguments import TrainArgs, check, preset_of
 from zo_gym.agents.build import build_agent, build_env
 from zo_gym.agents.networks.slope_model import FirstConv2d, Potential, SlopeField, slope_model
 from zo_gym.agents.policies.bundle import PolicyConfig, load_policy, new_policy, save_policy
-from zo_gym.agents.policies.policy_method import policy_sampler, zo_rl
+from zo_gym.agents.policies.methods import policy_sampler, zo_rl
 from zo_gym.agents.presets import DIRECTIONAL_PRESETS, Preset
 from zo_gym.agents.sb3.callbacks import NEVER, QueryBudget, TrainingDone
 from zo_gym.agents.sb3.checkpoint import load_checkpoint, save_checkpoint
@@ -29,7 +29,7 @@ from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import run_training
 from zo_gym.agents.training_run import prepare
 from zo_gym.problems import make_problem
-from zo_gym.problems.attack.attack import AttackOptions, attack_on
+from zo_gym.problems.attack.problem import AttackOptions, attack_on
 from zo_gym.rng import make_generator
 
 D = 4
@@ -469,7 +469,6 @@ def test_the_arguments_choose_the_preset() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"algo": "sac"}, "--policy directional is for --algo ddpg or td3, got sac"),
         ({"preset": "paper"}, "brings a preset of its own, got --preset paper"),
         ({"slope_weight": 0.0}, "--slope-weight or --reward-weight must be > 0, got 0 for both"),
         ({"reward_weight": -1.0}, "--reward-weight must be .*>= 0"),
@@ -479,6 +478,11 @@ def test_the_arguments_choose_the_preset() -> None:
 def test_arguments_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check(replace(ARGS, **changes))
+
+
+def test_an_algorithm_without_directional_agent_is_refused() -> None:
+    with pytest.raises(ValueError, match="--policy directional is for --algo ddpg or td3, got sac"):
+        prepare(replace(ARGS, algo="sac"))
 
 
 def test_train_py_trains_on_attacks_in_short_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -486,5 +486,5 @@ def test_names_that_the_errors_give_are_importable() -> None:
 @pytest.mark.parametrize(("name", "value"), [("update", "update_rnn"), ("sampler", "query_rnn")])
 def test_a_learned_part_is_not_taken_untrained(name: str, value: str) -> None:
     key = value.replace("_", "-")
-    with pytest.raises(ValueError, match=rf"{name} '{key}' is of no use untrained.*{name}=zo_gym\.{name}s\.{value}\("):
+    with pytest.raises(ValueError, match=rf"{name} '{key}' needs trained weights, .*{name}=zo_gym\.{name}s\.{value}\("):
         ZOSamplingEnv("quadratic", **{name: key})

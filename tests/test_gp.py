@@ -16,8 +16,8 @@ from zo_gym import Problem, make_problem, minimize, single_problem
 from zo_gym.base import Estimate, GradientModel, Method, State
 from zo_gym.composite.norm_penalty import norm_penalty
 from zo_gym.estimators import coordinate
-from zo_gym.gradient_models.gaussian_process import LENGTH_SCALE, LINEAR_RANGE
 from zo_gym.gradient_models.gp import GPSettings, gp
+from zo_gym.gradient_models.gp_posterior import LENGTH_SCALE, LINEAR_RANGE
 from zo_gym.methods import build
 from zo_gym.oracle import Oracle
 from zo_gym.problem import repeated

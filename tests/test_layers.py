@@ -47,11 +47,11 @@ LAYERS: list[set[str]] = [
     {"agents.compare", "agents.plots"},
     {"agents.evaluate", "agents.train"},
     # Benchmarks.
-    {"benchmarks", "benchmarks.records", "benchmarks.suites", "benchmarks.text_tables"},
+    {"benchmarks", "benchmarks.stored_runs", "benchmarks.suites", "benchmarks.text_tables"},
     {"benchmarks.figures.pictures", "benchmarks.minimum", "benchmarks.orderings", "benchmarks.results"},
     {"benchmarks.solvers.base"},
     {"benchmarks.plan", "benchmarks.recorder", "benchmarks.summary", "benchmarks.theory", "benchmarks.tuner"},
-    {"benchmarks.bars", "benchmarks.solvers", "benchmarks.tables", "benchmarks.work"},
+    {"benchmarks.bars", "benchmarks.solvers", "benchmarks.tables", "benchmarks.worker"},
     {"benchmarks.figures", "benchmarks.overhead", "benchmarks.publish", "benchmarks.runner", "benchmarks.timings"},
     {"benchmarks.paper", "benchmarks.policies", "benchmarks.speed"},
     # The scripts.

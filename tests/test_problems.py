@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zo_gym import batch_invariant, datasets
-from zo_gym.problem import Problem, repeated
+from zo_gym.problem import Problem, in_chunks, repeated
 from zo_gym.problems import PROBLEMS, bbob, has_splits, make_problem
 from zo_gym.problems.classification import classification
 
@@ -425,12 +425,12 @@ def test_chunks_change_nothing_but_the_memory(monkeypatch: pytest.MonkeyPatch) -
         sizes.append(len(x))
         return x.sum(dim=1)
 
-    monkeypatch.setattr(batch_invariant, "_CHUNK_ELEMENTS", 100)
+    monkeypatch.setattr("zo_gym.problem._CHUNK_ELEMENTS", 100)
     x = points(30, 4)
-    assert torch.equal(batch_invariant.in_chunks(fun, 8)(x), x.sum(dim=1))
+    assert torch.equal(in_chunks(fun, 8)(x), x.sum(dim=1))
     assert sizes == [12, 12, 6]
     sizes.clear()
-    batch_invariant.in_chunks(fun, 10**6)(x[:5])
+    in_chunks(fun, 10**6)(x[:5])
     assert sizes == [4, 1]
 
 

@@ -407,7 +407,9 @@ def test_optimizer_takes_weights() -> None:
     "options", [{"method": "zo-lstm"}, {"method": "zo-sgd", "update": "update-rnn"}, {"sampler": "query-rnn"}]
 )
 def test_learned_parts_without_weights_say_how_to_train_them(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"needs weights=.*python -m zo_gym\.meta\.train"):
+    with pytest.raises(
+        ValueError, match=r"needs trained weights, .*weights=FILE to minimize.*python -m zo_gym\.meta\.train"
+    ):
         minimize(lambda x: float(x @ x), np.ones(3), **options)
 
 

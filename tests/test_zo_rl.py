@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zo_gym.agents.policies.bundle import Policy, PolicyConfig, new_policy
-from zo_gym.agents.policies.policy_method import policy_sampler, zo_rl
+from zo_gym.agents.policies.methods import policy_sampler, zo_rl
 from zo_gym.directions import cosine
 from zo_gym.files import write_json
 from zo_gym.methods import added_methods, build
@@ -98,7 +98,7 @@ def test_wrong_options_are_refused(options: dict[str, Any], error: type[Exceptio
         (
             "update-rnn",
             ValueError,
-            r"update 'update-rnn' is of no use untrained, .* update=zo_gym\.updates\.update_rnn\(",
+            r"update 'update-rnn' needs trained weights, .* update=zo_gym\.updates\.update_rnn\(",
         ),
         ("sdg", ValueError, "Unknown update 'sdg'. Did you mean 'sgd'"),
         ("", ValueError, "Unknown update ''"),

@@ -28,7 +28,7 @@ from zo_gym.version import __version__
 
 ENV_ID = "ZOSampling-v0"
 
-find_agents()
+find_agents(__path__)
 if ENV_ID not in gymnasium.registry:  # importing or reloading twice is harmless
     gymnasium.register(
         id=ENV_ID,

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import PathEntryFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+PACKAGE = Path(__file__).resolve().parent
+BESIDE = PACKAGE.parent / "agents"
+ENTRY = f"{PACKAGE / 'agents'} is {BESIDE}"
+"""An entry of the package's search path that stands for that folder and that no other finder takes: it does not exist.
+The search path of the package itself would not do: there, its parent would hold `zo_gym.zo_gym`, too."""
 
-class AgentsFinder(MetaPathFinder):
-    """Finds `zo_gym.agents` in this folder, and nothing else."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+class AgentsFinder(PathEntryFinder):
+    """Finds `zo_gym.agents` beside the package, and nothing else."""
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    def __init__(self, entry: str) -> None:
+        if entry != ENTRY:
+            raise ImportError(f"This finder is for {ENTRY!r}, got {entry!r}.")  # so that Python asks the next one
+
+    def find_spec(self, fullname: str, target: Any = None) -> ModuleSpec | None:
         """Return the spec of `zo_gym.agents`; None for every other module."""
         if fullname != "zo_gym.agents":
             return None
-        folder = str(self.folder)
-        return spec_from_file_location(fullname, self.folder / "__init__.py", submodule_search_locations=[folder])
+        return spec_from_file_location(fullname, BESIDE / "__init__.py", submodule_search_locations=[str(BESIDE)])
 
 
-def find_agents() -> None:
-    """Make `zo_gym.agents` importable where the package runs from a checkout."""
-    package = Path(__file__).resolve().parent
-    beside = package.parent / "agents"
-    known = any(isinstance(finder, AgentsFinder) for finder in sys.meta_path)
-    if not known and not (package / "agents").is_dir() and (beside / "__init__.py").is_file():
-        # after the finder of ordinary modules, which most imports need, and before editable installs of other checkouts
-        place = 1 + next((i for i, finder in enumerate(sys.meta_path) if finder is PathFinder), -1)
-        sys.meta_path.insert(place, AgentsFinder(beside))
+def find_agents(search_path: list[str]) -> None:
+    """Make `zo_gym.agents` importable where the package, which has this search path, runs from a checkout."""
+    if not (PACKAGE / "agents").is_dir() and (BESIDE / "__init__.py").is_file():
+        search_path.append(ENTRY)
+        if AgentsFinder not in sys.path_hooks:  # reloading is harmless
+            sys.path_hooks.append(AgentsFinder)

@@ -1,4 +1,4 @@
-"""Matrix products whose row i has the same bits in every batch, and the sums and chunks that go with them.
+"""Matrix products whose row i has the same bits in every batch, and the sums that go with them.
 
 A row of a vector environment must equal the scalar environment exactly, so f(X)[i] must equal f(X[i:i+1])[0] bit for
 bit. On the CPU that rules out much of the obvious code:
@@ -29,8 +29,6 @@ _LONG, _BLOCK = 256, 64
 """On some processors BLAS splits a sum of more than 256 terms otherwise where it computes more than 64 rows."""
 LINE = 16
 """The elements of a cache line of 64 bytes in float32; two lines in float64."""
-_CHUNK_ELEMENTS = 2**20
-"""The elements of the largest temporary: 8 MiB of float64, which stays near the cache."""
 _SPARSE_DENSITY = 0.2
 """The share of non-zeros below which the sparse product is the faster one."""
 
@@ -63,18 +61,6 @@ def norm(rows: Tensor) -> Tensor:
     """Compute the Euclidean norm of each row, (m, n) -> (m,), batch-invariant."""
     lengths: Tensor = torch.linalg.vector_norm(rows if rows.stride(-1) == 1 else rows.contiguous(), dim=-1)
     return lengths
-
-
-def in_chunks(fun: Objective, width: int) -> Objective:
-    """Return `fun` called on so few points at a time that a temporary (points, width) stays small."""
-    size = max(_BLAS_ROWS, _CHUNK_ELEMENTS // width // _BLAS_ROWS * _BLAS_ROWS)
-
-    def chunked(points: Tensor) -> Tensor:
-        if points.shape[0] <= size:
-            return fun(points)
-        return torch.cat([fun(part) for part in torch.split(points, size)])
-
-    return chunked
 
 
 def random_rotation(dim: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
@@ -23,11 +23,9 @@ from zo_gym.estimators import ESTIMATORS, span
 from zo_gym.gradient_models import GRADIENT_MODELS
 from zo_gym.meta.rnn import LSTMOptimizer, load_optimizer
 from zo_gym.problem import Objective
-from zo_gym.registry import is_learned, lookup, reject_unknown
+from zo_gym.registry import factory_of, is_learned, lookup, reject_unknown
 from zo_gym.samplers import SAMPLERS, true_gradient
 from zo_gym.updates import RULES, sharpened
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ GROUP = "zo_gym.methods"
 """The group of entry points by which other packages add methods."""
 
 AGENT_METHODS = {
-    "zo-rl": "zo_gym.agents.policies.policy_method:zo_rl",
-    "pretrained": "zo_gym.agents.policies.pretrained:method",
+    "zo-rl": "zo_gym.agents.policies.methods:zo_rl",
+    "pretrained": "zo_gym.agents.policies.methods:pretrained",
 }
 """Methods that follow a trained policy: name -> where its factory is. They need the extra "agents"."""
 
@@ -130,37 +128,41 @@ def build(method: str, dim: int, **options: Any) -> Method:
         TypeError, ValueError: A name or option is unknown, a number out of range, weights are missing or out of place,
             or the gradient is missing.
     """
+    given = {name: value for name, value in options.items() if value is not None}
     reject_unknown(options, Parts.__dataclass_fields__, f"method '{method}'")
-    parts = Parts(**options)
-    if parts.learning_rate is not None and isinstance(parts.update, UpdateRule):
+    if "learning_rate" in given and isinstance(given.get("update"), UpdateRule):
         raise ValueError("learning_rate is already inside the UpdateRule that update= holds. Drop learning_rate=.")
     if isinstance(method, str) and method not in METHODS:
         name, _, variant = method.partition(":")
         if load := added_methods().get(name):
-            return _build_added(name, load(), dim, {**options, "variant": variant or None})
+            return _build_added(name, load(), dim, given | ({"variant": variant} if variant else {}))
     recipe = lookup(METHODS, method, "method")
-    estimator: Estimator = _part(ESTIMATORS, _either(parts.estimator, recipe.estimator), "estimator", Estimator)
-    eta = _either(parts.learning_rate, recipe.learning_rate(dim))
+    own: dict[str, Any] = {**vars(recipe), "learning_rate": recipe.learning_rate(dim)}
+    q, needs_gradient = own.pop("num_directions"), own.pop("needs_gradient")
+    if needs_gradient and "sampler" not in given:
+        own["sampler"] = true_gradient(_require_gradient(method, given.get("gradient")))
+    elif "gradient_model" in given:
+        own["sampler"] = None
+    parts = Parts(**{**own, **given})
+    estimator: Any = parts.estimator
+    if not isinstance(estimator, Estimator):
+        estimator = lookup(ESTIMATORS, estimator, "estimator")
     if parts.num_directions is not None:
         q = check_integer("num_directions", parts.num_directions, 1)
-    else:
-        q = min(recipe.num_directions, dim) if estimator is span else recipe.num_directions
-    rule: Any = _either(parts.update, recipe.update)
-    sampler: Any = _either(parts.sampler, recipe.sampler if parts.gradient_model is None else None)
-    if recipe.needs_gradient and parts.sampler is None:
-        sampler = true_gradient(_require_gradient(method, parts.gradient))
-    model: Any = _either(parts.gradient_model, recipe.gradient_model)
-    models = {name: partial(make, smoothing=parts.smoothing) for name, make in GRADIENT_MODELS.items()}
-    learned = [name for table, name in ((SAMPLERS, sampler), (RULES, rule)) if is_learned(table, name)]
-    weights = _require_weights(method, learned, parts.weights)
-    update: UpdateRule = _part(RULES, rule, "update", UpdateRule, weights, eta)
-    return Method(
-        sampler=None if sampler is None else _part(SAMPLERS, sampler, "sampler", Sampler, weights),
-        estimator=estimator,
-        update=update if parts.sharpness is None else sharpened(update, parts.sharpness),
-        num_directions=q,
-        model=None if model is None else _part(models, model, "gradient_model", GradientModel),
-    )
+    elif estimator is span:
+        q = min(q, dim)
+    update, sampler, model, weights = parts.update, parts.sampler, parts.gradient_model, parts.weights
+    if weights is not None:
+        weights = _load_weights(method, weights, is_learned(RULES, update) or is_learned(SAMPLERS, sampler))
+    if not isinstance(update, UpdateRule):
+        update = factory_of("update", RULES, update, weights)(parts.learning_rate)
+    if not isinstance(sampler, (Sampler, type(None))):
+        sampler = factory_of("sampler", SAMPLERS, sampler, weights)()
+    if not isinstance(model, (GradientModel, type(None))):
+        model = lookup(GRADIENT_MODELS, model, "gradient_model")(smoothing=parts.smoothing)
+    if parts.sharpness is not None:
+        update = sharpened(update, parts.sharpness)
+    return Method(sampler, estimator, update, q, model)
 
 
 @dataclass(frozen=True)
@@ -202,29 +204,14 @@ OFFERED = ("gradient", "context", "composite", "smoothing")
 """What a problem and a run offer to every method; the other parts are what the user asked for."""
 
 
-def _build_added(name: str, factory: Callable[..., Method], dim: int, options: Mapping[str, Any]) -> Method:
+def _build_added(name: str, factory: Callable[..., Method], dim: int, given: Mapping[str, Any]) -> Method:
     """Call the factory: it must take what the user asked for, and may take what the problem offers."""
     accepted = set(inspect.signature(factory).parameters) - {"dim"}
-    given = {key: value for key, value in options.items() if value is not None}
     asked = {key: value for key, value in given.items() if key not in OFFERED}
     if "variant" in asked and "variant" not in accepted:
         raise ValueError(f"method '{name}' has no variants, got '{asked['variant']}'. Pass weights= instead.")
     reject_unknown(asked, accepted, f"method '{name}'")
     return factory(dim, **{key: value for key, value in given.items() if key in accepted})
-
-
-def _either(given: Any, default: Any) -> Any:
-    return default if given is None else given
-
-
-def _part(table: Any, given: Any, kind: str, shape: type, weights: LSTMOptimizer | None = None, *values: float) -> Any:
-    """Return the part itself, or make the one of this name."""
-    if isinstance(given, shape):
-        return given
-    found = lookup(table, given, kind)
-    if isinstance(found, shape):
-        return found
-    return found(*values, weights=weights) if is_learned(table, given) else found(*values)
 
 
 def _require_gradient(method: str, gradient: Objective | None) -> Objective:
@@ -236,15 +223,8 @@ def _require_gradient(method: str, gradient: Objective | None) -> Objective:
     return gradient
 
 
-def _require_weights(
-    method: str, learned: list[str], weights: LSTMOptimizer | str | Path | None
-) -> LSTMOptimizer | None:
-    """Load the weights, if the learned parts and they belong together."""
-    if weights is None and learned:
-        raise ValueError(
-            f"method '{method}' with {' and '.join(learned)} needs weights=, a trained optimizer or its file, got "
-            "None. Train one: python -m zo_gym.meta.train --problem NAME --out FILE"
-        )
-    if weights is not None and not learned:
+def _load_weights(method: str, weights: LSTMOptimizer | str | Path, learned: bool) -> LSTMOptimizer:
+    """Load the weights, which are for learned parts."""
+    if not learned:
         raise ValueError(f"weights= are for learned parts, and method '{method}' has none here. Drop weights=.")
     return load_optimizer(weights) if isinstance(weights, (str, Path)) else weights

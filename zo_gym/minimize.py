@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from zo_gym.baselines import BASELINES, run_baseline
 from zo_gym.checks import check_flag, check_number, check_smoothing
-from zo_gym.errors import BudgetError
+from zo_gym.errors import BudgetError, ObjectiveError
 from zo_gym.methods import DEFAULT_METHOD, build, require_method
-from zo_gym.oracle import OnFailure, Oracle, require_budget
+from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problem import Problem
 from zo_gym.problems import as_single_problem
 from zo_gym.result import Progress, Result
 from zo_gym.rng import direction_generator, make_generator, seed_sequence
-from zo_gym.run import Moment, run
+from zo_gym.run import run
 from zo_gym.run_log import RunLog
 from zo_gym.step import cost
 
@@ -97,36 +98,42 @@ def minimize(
 
     Reference: Algorithm 1 of the paper; Nesterov and Spokoiny (2017).
     """
-    errors: Literal["raise", "nan"] = "raise" if on_failure == "raise" else "nan"
-    problem = as_single_problem(fun, x0=x0, batched=batched, errors=errors, executor=executor)
+    problem = as_single_problem(fun, x0=x0, batched=batched, catch=on_failure != "raise", executor=executor)
     require_method(method, BASELINES)
-    _check(target, callback, options)
+    _check(method, target, callback, options)
     start_seed, noise_seed, direction_seed = seed_sequence(seed).generate_state(3).tolist()
     noise = [make_generator(noise_seed, problem.device)]
+    start = problem.start(make_generator(start_seed, problem.device))
     oracle = Oracle(problem, budget=budget, noise_std=noise_std, generators=noise, on_failure=on_failure)
     log = RunLog(oracle, target, callback, as_numpy=not isinstance(x0, Tensor))
-    start = problem.start(make_generator(start_seed, problem.device))
-    numbers = {"learning_rate": learning_rate, "num_directions": num_directions}
+    numbers = {"learning_rate": learning_rate, "num_directions": num_directions, "smoothing": smoothing}
     parts = {"sampler": sampler, "estimator": estimator, "gradient_model": gradient_model, "update": update}
     parts |= {"weights": weights, "sharpness": sharpness}
-    if method in BASELINES:
-        refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
-        own = numbers | {"smoothing": smoothing}
-        return _run_baseline(log, method, start, direction_seed, own, options or {}, refused)
-    if options:
-        raise TypeError(
-            f"options= are for zo_gym.BASELINES, and method '{method}' is not one, got {options!r}. Drop it."
-        )
-    length = check_smoothing(smoothing, problem.dtype)
-    return _run_method(log, method, start, direction_seed, length, numbers | parts, composite, reevaluate)
+    try:
+        if method in BASELINES:
+            refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
+            return _run_baseline(log, method, start, direction_seed, numbers, options or {}, refused)
+        return _run_method(log, method, start, direction_seed, numbers | parts, composite, reevaluate)
+    # Whatever ends the run from outside, the best point that it has found is not lost.
+    except ObjectiveError as error:
+        error.result = None if log.best is None else log.result(False, str(error))
+        raise
+    except KeyboardInterrupt:
+        if log.best is None:
+            raise
+        return log.result(False, f"Interrupted after {log.nfev} queries; this is the best so far.")
 
 
-def _check(target: Any, callback: Any, options: Any) -> None:
+def _check(method: str, target: Any, callback: Any, options: Any) -> None:
     """Raise for arguments that are not what `minimize` describes."""
     if target is not None:
         check_number("target", target)
     if not isinstance(options, (Mapping, type(None))):
         raise TypeError(f"options must be a dict of keywords, got {options!r:.80}.")
+    if options and method not in BASELINES:
+        raise TypeError(
+            f"options= are for zo_gym.BASELINES, and method '{method}' is not one, got {options!r}. Drop it."
+        )
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback must be a function of a Progress, got {callback!r:.80}. Pass a function, or None.")
 
@@ -140,37 +147,29 @@ def _run_method(
     method: str,
     start: Tensor,
     seed: int,
-    smoothing: float,
     parts: Mapping[str, Any],
     composite: bool,
     reevaluate: bool,
 ) -> Result:
     """Run a method of `METHODS` until the budget, the target or the callback ends it."""
     problem, oracle = log.oracle.problem, log.oracle
+    mu = check_smoothing(parts["smoothing"], problem.dtype)
+    log.uses_last = check_flag("reevaluate", reevaluate)
     if composite and problem.composite is None:
         raise ValueError(f"composite=True needs a composite term, and '{problem.name}' has none. Drop it.")
     chosen = build(
         method,
         problem.dim,
-        **parts,
+        **{**parts, "smoothing": mu},
         gradient=None if problem.gradient is None else problem.gradients,
         composite=problem.composite if composite else None,
         context=problem.context,
-        smoothing=smoothing,
     )
-    log.uses_last = check_flag("reevaluate", reevaluate)
-    step_cost = cost(chosen, chosen.num_directions, problem.dim, reevaluate=reevaluate)
-    require_budget(oracle.budget, step_cost, oracle.on_failure)
-    generators = [direction_generator(seed, problem.device)]
-    moments = run(
-        oracle, chosen, start[None], generators, smoothing=smoothing, composite=composite, reevaluate=reevaluate
-    )
-    return log.guard(lambda: _follow(log, moments))
-
-
-def _follow(log: RunLog, moments: Iterator[Moment]) -> Result:
-    """Run until the budget, the target or the callback ends it."""
-    for moment in moments:
+    generators = [direction_generator(np.random.SeedSequence(seed), problem.device)]
+    oracle.require_step(cost(chosen, chosen.num_directions, problem.dim, reevaluate=reevaluate))
+    for moment in run(
+        oracle, chosen, start[None], generators, smoothing=mu, composite=composite, reevaluate=reevaluate
+    ):
         at = moment.iterate
         message = log.add(at.x[0], at.fx.item(), at.best_x[0], at.best_f.item())
         if message:
@@ -194,7 +193,7 @@ def _run_baseline(
                 f"method '{method}' is a baseline and complete: {name}= is for the methods in zo_gym.METHODS, got "
                 f"{value!r:.80}. Drop it."
             )
-    require_budget(log.oracle.budget, 0, log.oracle.on_failure)
+    log.oracle.require_step(0)
     given = {name: value for name, value in arguments.items() if value is not None}
     for name in given.keys() & options.keys():
         raise TypeError(f"options= must not repeat an argument, got '{name}' in both. Drop one of the two.")
@@ -211,12 +210,9 @@ def _run_baseline(
             raise _Stop(message)
         return values
 
-    def go() -> Result:
-        try:
-            converged = run_baseline(method, evaluate, start, make_generator(seed, start.device), **given)
-        except _Stop as stop:
-            return log.result(True, str(stop))
-        spent = f"{log.nfev} of {log.oracle.budget} queries."
-        return log.result(True, f"Converged after {spent}" if converged else f"Budget spent: {spent}")
-
-    return log.guard(go)
+    try:
+        converged = run_baseline(method, evaluate, start, make_generator(seed, start.device), **given)
+    except _Stop as stop:
+        return log.result(True, str(stop))
+    spent = f"{log.nfev} of {log.oracle.budget} queries."
+    return log.result(True, f"Converged after {spent}" if converged else f"Budget spent: {spent}")

@@ -17,7 +17,7 @@ from zo_gym.methods import DEFAULT_METHOD, Parts, build, require_method
 from zo_gym.problems.user_function import start_point, to_tensor
 from zo_gym.registry import reject_unknown
 from zo_gym.result import Result
-from zo_gym.rng import direction_generator
+from zo_gym.rng import direction_generator, seed_sequence
 from zo_gym.run import Question, ask_run
 from zo_gym.run_log import History
 from zo_gym.step import cost
@@ -80,7 +80,7 @@ class Optimizer:
         self._conversation = ask_run(
             chosen,
             x[None, :],
-            [direction_generator(seed, x.device)],
+            [direction_generator(seed_sequence(seed), x.device)],
             mu,
             reevaluate=check_flag("reevaluate", reevaluate),
             term=None if term is None else lambda rows: term,

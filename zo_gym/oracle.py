@@ -27,20 +27,6 @@ def worst_case(queries: int | np.ndarray, on_failure: OnFailure) -> int | np.nda
     return queries * (1 + RETRIES) if on_failure == "retry" else queries
 
 
-def require_budget(budget: int | None, step_cost: int, on_failure: OnFailure) -> None:
-    """Raise ValueError unless an int64 budget holds the start (1 query) and one step; TypeError if it is no integer."""
-    queries = check_integer("budget", budget, 1)
-    if queries > MOST_QUERIES:
-        raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
-    least = int(worst_case(1 + step_cost, on_failure))
-    if queries < least:
-        retries = ", all of them retried" if on_failure == "retry" else ""
-        raise ValueError(
-            f"budget must be at least {least} queries (1 for the start, {step_cost} for one step{retries}), "
-            f"got {budget}. Raise budget, or lower num_directions."
-        )
-
-
 class Oracle:
     """Evaluates f(X) for B independent runs and counts every evaluation of every run.
 
@@ -71,14 +57,16 @@ class Oracle:
         generators: Generators = (),
         on_failure: OnFailure = "raise",
     ) -> None:
+        lookup(dict.fromkeys(get_args(OnFailure)), on_failure, "on_failure")
         noise_std = check_number("noise_std", noise_std, "a finite number >= 0")
         if noise_std < 0:
             raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std}.")
-        lookup(dict.fromkeys(get_args(OnFailure)), on_failure, "on_failure")
         if noise_std > 0 and len(generators) != rows:
             raise ValueError(f"noise_std > 0 needs generators, one a row: {rows}, got {len(generators)}.")
         self.problem = problem
         self.budget = None if budget is None else check_integer("budget", budget, 1)
+        if (budget or 0) > MOST_QUERIES:
+            raise ValueError(f"budget must be at most {MOST_QUERIES} queries, got {budget}. Lower it.")
         self.noise_std = noise_std
         self.generators = list(generators)
         self.on_failure = on_failure
@@ -103,6 +91,18 @@ class Oracle:
         With on_failure="retry" each of them may take 3 more: a step that begins can always be finished.
         """
         return self.remaining >= worst_case(queries, self.on_failure)
+
+    def require_step(self, cost: int) -> None:
+        """Raise ValueError unless the budget holds the start (1 query) and one step, TypeError where there is none."""
+        least = int(worst_case(1 + cost, self.on_failure))
+        if self.budget is None:
+            raise TypeError("budget must be an integer >= 1, got None. Pass an int.")
+        if self.budget < least:
+            retries = ", all of them retried" if self.on_failure == "retry" else ""
+            raise ValueError(
+                f"budget must be at least {least} queries (1 for the start, {cost} for one step{retries}), "
+                f"got {self.budget}. Raise budget, or lower num_directions."
+            )
 
     def restart(self, rows: np.ndarray, generators: Generators, instances: Tensor | None = None) -> None:
         """Give the runs with the indices `rows` a fresh budget, these generators and these instances (one each)."""

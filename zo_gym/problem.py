@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,9 @@ Objective = Callable[[Tensor], Tensor]
 
 Generators = Sequence[torch.Generator]
 """One generator per row, so that a row's random numbers do not depend on the rows that share its batch."""
+
+_CHUNK_ELEMENTS = 2**20
+"""The elements of the largest temporary: 8 MiB of float64, which stays near the cache."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,23 @@ def single_problem(
         gradient=None if gradient is None else lambda x, instances: gradient(x),
         **facts,
     )
+
+
+def in_chunks(fun: Objective, width: int) -> Objective:
+    """Return `fun` called on so few points at a time that a temporary (points, width) stays small."""
+    size = max(4, _CHUNK_ELEMENTS // width // 4 * 4)  # kernels of BLAS compute 4 rows together
+
+    def chunked(points: Tensor) -> Tensor:
+        if points.shape[0] <= size:
+            return fun(points)
+        return torch.cat([fun(part) for part in torch.split(points, size)])
+
+    return chunked
+
+
+def random_start(dim: int, generator: torch.Generator) -> Tensor:
+    """Draw from N(0, I) / sqrt(d), shape (d,), float64."""
+    return torch.randn(dim, generator=generator, dtype=torch.float64, device=generator.device) / math.sqrt(dim)
 
 
 def repeated(problem: Problem, size: int) -> Problem:

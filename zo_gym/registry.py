@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -54,14 +55,18 @@ def is_learned(table: Mapping[str, Any], name: Any) -> bool:
     return isinstance(name, str) and name in table and "weights" in inspect.signature(table[name]).parameters
 
 
-def factory_of(kind: str, table: Mapping[str, Callable[..., Any]], name: Any) -> Callable[..., Any]:
-    """Look up the factory of a part; raise ValueError also for one that is of no use without trained weights."""
-    if is_learned(table, name):
+def factory_of(kind: str, table: Mapping[str, Callable[..., T]], name: Any, weights: Any = None) -> Callable[..., T]:
+    """Look up the factory of a part, with the weights where it is learned; without them that raises ValueError."""
+    factory = lookup(table, name, kind)
+    if not is_learned(table, name):
+        return factory
+    if weights is None:
         raise ValueError(
-            f"{kind} '{name}' is of no use untrained, got its name alone. Pass {kind}=zo_gym.{kind}s."
-            f"{table[name].__name__}(weights=FILE), FILE from python -m zo_gym.meta.train."
+            f"{kind} '{name}' needs trained weights, got none. Pass weights=FILE to minimize or Optimizer, or {kind}="
+            f"zo_gym.{kind}s.{factory.__name__}(weights=FILE) to an environment. Train them: python -m "
+            "zo_gym.meta.train --problem NAME --out FILE"
         )
-    return lookup(table, name, kind)
+    return partial(factory, weights=weights)
 
 
 def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -15,9 +15,9 @@ def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def direction_generator(seed: int | None, device: torch.device | str = "cpu") -> torch.Generator:
-    """Make the generator of one run's directions; the seed is as for `seed_sequence`."""
-    (entropy,) = seed_sequence(seed).generate_state(1, np.uint64)
+def direction_generator(seeds: np.random.SeedSequence, device: torch.device | str = "cpu") -> torch.Generator:
+    """Make the generator of one run's directions."""
+    (entropy,) = seeds.generate_state(1, np.uint64)
     return make_generator(int(entropy >> 1), device)
 
 

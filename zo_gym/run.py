@@ -63,7 +63,7 @@ def ask_run(
     *,
     reevaluate: bool = False,
     term: Callable[[np.ndarray | None], RowTerm] | None = None,
-    fits: Callable[[np.ndarray], np.ndarray] | None = None,
+    fits: Callable[[int | np.ndarray], np.ndarray] | None = None,
 ) -> Conversation:
     """Run a method on every row, as a conversation: its questions, and a moment after the start and after every step.
 
@@ -74,7 +74,8 @@ def ask_run(
         smoothing: mu > 0.
         reevaluate: Query f(x) again in each step, for noisy f.
         term: Makes the composite term of the rows with these indices (None: all), to be taken exactly; see `ask_step`.
-        fits: Tells which rows' budgets hold steps of these costs, int64 (B,) -> (B,) bool; the run ends when none does.
+        fits: Tells which rows' budgets hold a step of this cost, an int or one a row, int64 (B,), as (B,) bool; the run
+            ends when none does.
     """
 
     def advance(now: RunState, directions: Tensor, rows: np.ndarray | None, asking: np.ndarray | None) -> _Asking:
@@ -101,8 +102,10 @@ def ask_run(
         alike = bool((counts == q).all())
         able = np.ones(len(x), dtype=bool)
         if fits is not None:
-            costs = [cost(method, k, x.shape[1], reevaluate=reevaluate) for k in ([q] if alike else counts.tolist())]
-            able = fits(np.broadcast_to(np.array(costs), len(x)))
+            costs: int | np.ndarray = cost(method, q, x.shape[1], reevaluate=reevaluate)
+            if not alike:
+                costs = np.array([cost(method, k, x.shape[1], reevaluate=reevaluate) for k in counts.tolist()])
+            able = fits(costs)
         if not able.any():
             return
         directions, state = sample(method, state, generators)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from zo_gym.errors import ObjectiveError
 from zo_gym.oracle import Oracle
 from zo_gym.result import Progress, Result, Trace
 
@@ -93,16 +92,3 @@ class RunLog:
         assert found is not None
         trace, nit = self._history.trace(), self._history.nit
         return Result(self._export(found[0]), found[1], self.nfev, nit, success, message, trace)
-
-    def guard(self, go: Callable[[], Result]) -> Result:
-        """Call `go` such that a failure of f or Ctrl-C keeps what was found."""
-        try:
-            return go()
-        except ObjectiveError as error:
-            if self.best is not None:
-                error.result = self.result(False, str(error))
-            raise
-        except KeyboardInterrupt:
-            if self.best is None:
-                raise
-            return self.result(False, f"Interrupted after {self.nfev} queries; this is the best so far.")

@@ -48,10 +48,8 @@ class GymVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Start all rows, with the seeds given to `seed()` if any."""
-        seeds = [None if each is None else int(each) for each in self._seeds]
-        # Gymnasium's base class declares an int; its vector environments take one seed per row.
-        seed: Any = None if all(each is None for each in seeds) else seeds
-        observations, infos = self.env.reset(seed=seed)
+        seeds: Any = list(self._seeds)  # Gymnasium's base class declares an int; its vector environments take a list
+        observations, infos = self.env.reset(seed=seeds)
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = self._split(infos)
@@ -96,7 +94,7 @@ class GymVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return the attribute of the batched environment, once per row."""
-        return [getattr(self.env.unwrapped, attr_name) for _ in self._get_indices(indices)]
+        return [getattr(self.env.unwrapped, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set an attribute of the batched environment; the rows share it."""
@@ -105,11 +103,11 @@ class GymVecEnv(VecEnv):
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         """Call a method of the batched environment once, and return the answer once per row."""
         answer = getattr(self.env.unwrapped, method_name)(*args, **kwargs)
-        return [answer for _ in self._get_indices(indices)]
+        return [answer] * len(list(self._get_indices(indices)))
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
         """Return False for every row: rows of a batched environment have no wrappers of their own."""
-        return [False for _ in self._get_indices(indices)]
+        return [False] * len(list(self._get_indices(indices)))
 
 
 def _overlay(infos: dict[str, Any], final: dict[str, Any], done: np.ndarray) -> dict[str, Any]:

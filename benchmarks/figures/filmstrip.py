@@ -17,7 +17,7 @@ from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
 from zo_gym.agents.curves import direction_generators
 from zo_gym.agents.policies.bundle import load_policy
-from zo_gym.agents.policies.policy_method import gradient_guess
+from zo_gym.agents.policies.methods import gradient_guess
 from zo_gym.base import Method
 from zo_gym.envs.render import VERMILLION
 from zo_gym.methods import build

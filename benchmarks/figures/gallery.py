@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.figures.pictures import Sizes, save_figure, show_picture
-from benchmarks.records import Record
 from benchmarks.results import MethodResults, load_results
+from benchmarks.stored_runs import Record
 from zo_gym.envs.render import GREY, VERMILLION
 
 if TYPE_CHECKING:

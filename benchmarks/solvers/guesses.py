@@ -11,7 +11,7 @@ from benchmarks.solvers.base import Run, Setup
 from benchmarks.solvers.zeroth_order import black_box_gradient, run_built
 from benchmarks.suites.policies import policy_folder
 from zo_gym.agents.policies.bundle import Policy, load_policy, new_policy
-from zo_gym.agents.policies.policy_method import follow, gradient_guess
+from zo_gym.agents.policies.methods import follow, gradient_guess
 from zo_gym.base import Method
 from zo_gym.gradient_models.guided_gp import GradientGuess
 from zo_gym.rng import make_generator
@@ -21,7 +21,7 @@ Follow = Callable[[GradientGuess, Setup], Method]
 
 
 def following(composite: bool = True, **options: Any) -> Follow:
-    """Return what makes a Gaussian process behind the guess; options as of `follow` in `policy_method`."""
+    """Return what makes a Gaussian process behind the guess; options as of `zo_gym.agents.policies.methods.follow`."""
 
     def make(guess: GradientGuess, setup: Setup) -> Method:
         term = setup.problem.composite if composite else None

@@ -25,7 +25,7 @@ from benchmarks.solvers.guesses import (
 )
 from benchmarks.solvers.policy_training import TRAININGS, train_policies
 from benchmarks.solvers.zeroth_order import method_run, run_built
-from zo_gym.agents.policies.policy_method import LEARNING_RATE, SHARPNESS, steps
+from zo_gym.agents.policies.methods import LEARNING_RATE, SHARPNESS, steps
 from zo_gym.base import Method, UpdateRule
 from zo_gym.estimators import span
 from zo_gym.gradient_models import GPSettings, GradientGuess, gp

@@ -15,7 +15,7 @@ import torch
 from zo_gym.meta.stage import MetaTraining
 from zo_gym.problem import Problem, repeated, with_starts
 from zo_gym.problems import make_problem
-from zo_gym.problems.attack.attack import Attack, AttackOptions, attack_on
+from zo_gym.problems.attack.problem import Attack, AttackOptions, attack_on
 from zo_gym.rng import make_generator, seed_sequence
 
 Role = Literal["test", "tuning", "train", "validation"]
@@ -39,7 +39,7 @@ class Task:
         smoothing: mu.
         lstm: How ZO-LSTM is trained for it.
         repeats: How often an attack is repeated on its test images, each time along other directions; one file each.
-        splits: Role -> split of the images, a key of `zo_gym.problems.attack.attack.SPLITS`.
+        splits: Role -> split of the images, a key of `zo_gym.problems.attack.problem.SPLITS`.
         early: Whether the curves hold f after each of the first 100 queries, for methods that need few.
         first_seed: Seed of the first reported start of a classification task.
     """

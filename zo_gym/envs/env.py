@@ -119,7 +119,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         self._end = ""
         if self._recorder is not None:
             self._recorder.restart(self.config.problem.instance(int(self.oracle.instances)))
-        return interface.observation(self.config, self.oracle, self._state)[0], self._report(self._state, None)
+        return self._shown(self._state, None)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Probe along the action and move; the docstring of the class lists the costs and the infos.
@@ -134,15 +134,15 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         u = interface.to_tensor(self.config, action, (self.config.problem.dim,))[None, :]
         before = self._state
         after, outcome = mdp.transition(self.config, self.oracle, self._generators, before, u)
-        reward = float(interface.reward(self.config, before, after)[0])
+        reward = float(mdp.reward(self.config, before, after)[0])
         self._state = after  # nothing can fail any more
-        terminated, truncated = (bool(mask[0]) for mask in mdp.ended(self.config, self.oracle, after))
-        if terminated:
+        terminated, truncated = mdp.ended(self.config, self.oracle, after)
+        if terminated[0]:
             self._end = f"the target f <= {self.config.settings.target} is reached"
-        elif truncated:
+        elif truncated[0]:
             self._end = f"the budget of {self.config.settings.budget} queries is spent"
-        observation = interface.observation(self.config, self.oracle, after)[0]
-        return observation, reward, terminated, truncated, self._report(after, outcome)
+        observation, infos = self._shown(after, outcome)
+        return observation, reward, bool(terminated[0]), bool(truncated[0]), infos
 
     @property
     def x(self) -> np.ndarray:
@@ -172,10 +172,12 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
             raise gym.error.ResetNeeded("There is no episode yet. Call reset() first.")
         return self._state
 
-    def _report(self, state: MDPState, outcome: Outcome | None) -> dict[str, Any]:
+    def _shown(self, state: MDPState, outcome: Outcome | None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the observation and the infos, and give the renderer its frame."""
+        observation = interface.observation(self.config, self.oracle, state)[0]
         report = interface.info(self.config, self.oracle, state, outcome)
         if self._recorder is not None:
             self._recorder.add(state.run.iterate, report)
             if self.render_mode == "human":
                 self.render()
-        return {name: values[0] if values.ndim > 1 else values[0].item() for name, values in report.items()}
+        return observation, {name: v[0] if v.ndim > 1 else v[0].item() for name, v in report.items()}

@@ -1,4 +1,4 @@
-"""Converts what passes between an environment and its user: spaces, checked arguments, observations, rewards and infos.
+"""Converts what passes between an environment and its user: spaces, checked arguments, observations and infos.
 
 The scalar and the batched environment share it. Nothing here costs a query.
 """
@@ -98,12 +98,6 @@ def observation(spec: EnvSpec, oracle: Oracle, state: MDPState) -> np.ndarray:
     return np.concatenate([part.clamp(-most, most).to(torch.float32).cpu().numpy() for part in parts], axis=1)
 
 
-def reward(spec: EnvSpec, before: MDPState, after: MDPState) -> np.ndarray:
-    """Compute the rewards, float64 (B,), from f(x_k) and f(x_{k+1})."""
-    f_old, f_new = (state.run.iterate.fx.double().cpu().numpy() for state in (before, after))
-    return REWARDS[spec.settings.reward](f_old, f_new)
-
-
 def info(spec: EnvSpec, oracle: Oracle, state: MDPState, outcome: Outcome | None) -> dict[str, np.ndarray]:
     """Collect the infos, arrays with leading dimension B; `outcome` is None at reset."""
     report = {"queries": oracle.queries.copy()}
@@ -139,24 +133,9 @@ def _context(oracle: Oracle) -> Tensor:
     return oracle.problem.context[oracle.instances]
 
 
-def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
-    least = min(fx.min(), f_new.min())
-    if least <= 0:
-        raise ValueError(f"reward='log' needs f > 0 everywhere, got {least}. Use reward='relative', or shift f.")
-    return np.log(fx) - np.log(f_new)
-
-
 OBSERVATIONS: dict[str, Callable[[Oracle, MDPState], list[Tensor]]] = {
     "x": lambda oracle, state: [state.run.iterate.x],
     "history": lambda oracle, state: [state.run.iterate.x, state.estimate, state.move, _log_left(oracle)],
     "context": lambda oracle, state: [state.run.iterate.x, _context(oracle)],
 }
 """Lists x_k (the paper); or x_k, last g, last move, log(1 + queries left); or x_k and the instance's context."""
-
-REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "decrease": lambda fx, f_new: fx - f_new,
-    "paper": lambda fx, f_new: f_new - fx,
-    "relative": lambda fx, f_new: (fx - f_new) / np.maximum(np.abs(fx), np.finfo(np.float64).tiny),
-    "log": _log_decrease,
-}
-"""Computes the reward from f(x_k) and f(x_{k+1}). "paper" is the formula as printed: who maximises it makes f grow."""

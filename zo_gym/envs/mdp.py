@@ -1,13 +1,13 @@
-"""The paper's MDP (section 3) over B rows: initial state, transition and end, pure but for the oracle's counts.
+"""The paper's MDP (section 3) over B rows: start, transition, reward and end, pure but for the oracle's counts.
 
 `ZOSamplingEnv`, whose docstring describes it, is this with B = 1, and `ZOSamplingVectorEnv` with B = num_envs; neither
-adds mathematics of its own. `zo_gym.envs.interface` turns states into observations, rewards and infos.
+adds mathematics of its own. `zo_gym.envs.interface` turns states into observations and infos.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -185,6 +185,28 @@ def _close(
         assert spec.problem.gradient is not None  # resolve() saw to it
         outcome = outcome._replace(cosine=cosine(g, spec.problem.gradient(x, oracle.instances_of(rows))))
     return MDPState(observe(spec.random_step, state.run, done), g, done.move, gate), outcome
+
+
+def reward(spec: EnvSpec, before: MDPState, after: MDPState) -> np.ndarray:
+    """Compute the rewards, float64 (B,), from f(x_k) and f(x_{k+1})."""
+    fx, f_new = before.run.iterate.fx, after.run.iterate.fx
+    return REWARDS[spec.settings.reward](fx.double().cpu().numpy(), f_new.double().cpu().numpy())
+
+
+def _log_decrease(fx: np.ndarray, f_new: np.ndarray) -> np.ndarray:
+    least = min(fx.min(), f_new.min())
+    if least <= 0:
+        raise ValueError(f"reward='log' needs f > 0 everywhere, got {least}. Use reward='relative', or shift f.")
+    return np.log(fx) - np.log(f_new)
+
+
+REWARDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "decrease": lambda fx, f_new: fx - f_new,
+    "paper": lambda fx, f_new: f_new - fx,
+    "relative": lambda fx, f_new: (fx - f_new) / np.maximum(np.abs(fx), np.finfo(np.float64).tiny),
+    "log": _log_decrease,
+}
+"""Computes the reward from f(x_k) and f(x_{k+1}). "paper" is the formula as printed: who maximises it makes f grow."""
 
 
 def ended(spec: EnvSpec, oracle: Oracle, state: MDPState) -> tuple[np.ndarray, np.ndarray]:

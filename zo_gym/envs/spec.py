@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,7 +12,7 @@ from zo_gym.base import Gate, Method, Sampler, UpdateRule
 from zo_gym.checks import check_flag, check_integer, check_number, check_positive, check_smoothing
 from zo_gym.estimators import forward
 from zo_gym.gate import GATES
-from zo_gym.oracle import OnFailure, Oracle, require_budget
+from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problem import Problem
 from zo_gym.problems import as_problem
 from zo_gym.registry import factory_of, lookup, reject_unknown
@@ -92,11 +92,16 @@ class EnvSpec:
 
 def resolve(**options: Any) -> EnvSpec:
     """Check settings given by keyword, and turn names into parts; raise TypeError or ValueError for what is wrong."""
-    reject_unknown(options, [f.name for f in fields(Settings)], "ZOSampling-v0")
+    reject_unknown(options, Settings.__dataclass_fields__, "ZOSampling-v0")
     s = Settings(**options)
-    errors: Literal["raise", "nan"] = "raise" if s.on_failure == "raise" else "nan"
     problem = as_problem(
-        s.problem, x0=s.x0, dim=s.dim, batched=s.batched, device=s.device, options=s.problem_options, errors=errors
+        s.problem,
+        x0=s.x0,
+        dim=s.dim,
+        batched=s.batched,
+        device=s.device,
+        options=s.problem_options,
+        catch=s.on_failure != "raise",
     )
     if s.observation == "context" and problem.context is None:
         raise ValueError(
@@ -115,7 +120,7 @@ def resolve(**options: Any) -> EnvSpec:
     q = int(s.num_directions)
     gate = lookup(GATES, s.gate, "gate")(s.gate_threshold, problem.dim, q)
     policy_step, random_step = Method(sampler, forward, rule, 1), Method(sampler, forward, rule, q)
-    spec = EnvSpec(
+    return EnvSpec(
         settings=s,
         problem=problem,
         gate=gate,
@@ -125,14 +130,14 @@ def resolve(**options: Any) -> EnvSpec:
         policy_cost=cost(policy_step, 1, problem.dim, reevaluate=s.reevaluate),
         random_cost=cost(random_step, q, problem.dim, probe=True, reevaluate=s.reevaluate),
     )
-    require_budget(s.budget, spec.policy_cost if s.gate == "open" else spec.random_cost, s.on_failure)
-    return spec
 
 
 def make_oracle(spec: EnvSpec, rows: int) -> Oracle:
-    """Make an oracle for `rows` runs under the settings' budget, noise and failure policy."""
+    """Make an oracle for `rows` runs under the settings' budget, which must hold a step, noise and failure policy."""
     s = spec.settings
     generators = [torch.Generator(device=spec.problem.device)] * rows
-    return Oracle(
+    oracle = Oracle(
         spec.problem, rows, budget=s.budget, noise_std=s.noise_std, generators=generators, on_failure=s.on_failure
     )
+    oracle.require_step(spec.policy_cost if s.gate == "open" else spec.random_cost)
+    return oracle

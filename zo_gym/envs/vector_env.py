@@ -118,7 +118,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         u = interface.to_tensor(self.config, actions, (self.num_envs, self.config.problem.dim))
         before, going = self._state, ~self._waiting
         state, outcome = self._advance(before, u, going)
-        reward = interface.reward(self.config, before, state)  # 0 in a waiting row, which has not moved
+        reward = mdp.reward(self.config, before, state)  # 0 in a waiting row, which has not moved
         self._state, self._last = state, state.run.iterate
         self._steps += going
         terminated, truncated = (mask & going for mask in mdp.ended(self.config, self.oracle, state))
@@ -223,9 +223,9 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     def _begin(self, rows: np.ndarray, instances: list[int] | None = None) -> MDPState:
         """Begin fresh episodes in these rows; return the state of all rows."""
         old, self._state = self._state, None  # until the new episodes have begun
-        for row in rows:
-            self._generators[row] = interface.episode_generator(self._streams[row][0], self.config)
-        generators = [self._generators[row] for row in rows]
+        generators = [interface.episode_generator(self._streams[row][0], self.config) for row in rows]
+        for row, generator in zip(rows, generators, strict=True):
+            self._generators[row] = generator
         fresh = mdp.initial(self.config, self.oracle, generators, rows, instances)
         self._state = fresh if len(rows) == self.num_envs else put(old, rows, fresh)
         self._steps[rows] = 0

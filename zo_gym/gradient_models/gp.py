@@ -1,6 +1,6 @@
 """A gradient model that needs no training: a Gaussian process on the slopes of the last steps.
 
-The process is that of `zo_gym.gradient_models.gaussian_process`. Probes measure slopes, and so does every proposed step
+The process is that of `zo_gym.gradient_models.gp_posterior`. Probes measure slopes, and so does every proposed step
 s, accepted or rejected: (f(x + s) - f(x)) / |s| is the slope along s at the middle of s.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from zo_gym.base import Estimate, GradientModel, Step
 from zo_gym.checks import check_at_least, check_attributes, check_integer, check_positive
 from zo_gym.directions import unit
-from zo_gym.gradient_models.gaussian_process import (
+from zo_gym.gradient_models.gp_posterior import (
     LENGTH_SCALE,
     GaussianProcess,
     Posterior,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zo_gym.composite.l1_penalty_estimate import estimate_weight, penalty_term
 from zo_gym.composite.term import RowTerm
-from zo_gym.gradient_models.gaussian_process import (
+from zo_gym.gradient_models.gp_posterior import (
     LENGTH_SCALE,
     Posterior,
     combine,

@@ -3,7 +3,7 @@
     grad f(x) = kappa h(x) + r(x)
 
 h is the guess, and kappa, fitted to the stored slopes y_i = v_i . grad f(z_i), corrects its length and sign. The
-residual r is modelled as a Gaussian process as in `zo_gym.gradient_models.gaussian_process`, with prior variance a w_j
+residual r is modelled as a Gaussian process as in `zo_gym.gradient_models.gp_posterior`, with prior variance a w_j
 in coordinate j: w is large where the guess is large, since f can change there, and not only along the guess. That is
 the isotropic process in the coordinates sqrt(w) x.
 """
@@ -23,7 +23,7 @@ from zo_gym.base import Estimate, GradientModel, Step
 from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, no_estimate
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import sharpen, unit
-from zo_gym.gradient_models.gaussian_process import add_reevaluation, times_covariance
+from zo_gym.gradient_models.gp_posterior import add_reevaluation, times_covariance
 from zo_gym.gradient_models.guided_fit import (
     add_move,
     estimated_term,

@@ -11,7 +11,7 @@ from torch import Tensor
 from zo_gym.base import Step
 from zo_gym.composite.l1_penalty_estimate import L1PenaltyEstimate, distance, update_estimate
 from zo_gym.composite.term import CompositeTerm
-from zo_gym.gradient_models.gaussian_process import GaussianProcess, no_observations
+from zo_gym.gradient_models.gp_posterior import GaussianProcess, no_observations
 from zo_gym.gradient_models.slope_window import add_slope
 
 

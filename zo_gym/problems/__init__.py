@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from zo_gym.problem import Problem, with_starts
 from zo_gym.problems import bbob, classification, synthetic
-from zo_gym.problems.attack import attack
+from zo_gym.problems.attack.problem import attack, attack_on_image
 from zo_gym.problems.user_function import from_callable, start_point
 from zo_gym.registry import lookup, reject_unknown
 
@@ -33,10 +33,10 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "heart_scale": partial(classification.libsvm, "heart_scale"),
     "german.numer_scale": partial(classification.libsvm, "german.numer_scale"),
     "a9a": partial(classification.libsvm, "a9a"),
-    "mnist_attack": partial(attack.attack, "mnist"),
-    "mnist_mlp_attack": partial(attack.attack, "mnist_mlp"),
-    "mnist_wide_attack": partial(attack.attack, "mnist_wide"),
-    "digits_attack": partial(attack.attack, "digits"),
+    "mnist_attack": partial(attack, "mnist"),
+    "mnist_mlp_attack": partial(attack, "mnist_mlp"),
+    "mnist_wide_attack": partial(attack, "mnist_wide"),
+    "digits_attack": partial(attack, "digits"),
 }
 
 _INSTANCE = re.compile(r"(?P<name>.+)\[(?P<number>\d+)\]")
@@ -60,11 +60,10 @@ def make_problem(
     factory, instance = find(name)
     if instance is not None and has_splits(name.rpartition("[")[0]):
         victim = factory.args[0]  # type: ignore[attr-defined]  # a partial
-        factory, instance = partial(attack.attack_on_image, victim, instance), None
-    parameters = inspect.signature(factory).parameters.values()
-    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
-        known = {parameter.name for parameter in parameters} - {"dtype", "device"}
-        reject_unknown(options, known, f"problem '{name}'")
+        factory, instance = partial(attack_on_image, victim, instance), None
+    parameters = inspect.signature(factory).parameters
+    if inspect.Parameter.VAR_KEYWORD not in {parameter.kind for parameter in parameters.values()}:
+        reject_unknown(options, parameters.keys() - {"dtype", "device"}, f"problem '{name}'")
     if dtype is not None:
         if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise TypeError(f"dtype must be a floating torch.dtype, got {dtype!r}. Use torch.float64 or torch.float32.")
@@ -78,7 +77,7 @@ def has_splits(name: Any) -> bool:
     if not isinstance(name, str):
         return False
     factory, instance = find(name)
-    return instance is None and isinstance(factory, partial) and factory.func is attack.attack
+    return instance is None and isinstance(factory, partial) and factory.func is attack
 
 
 def find(name: str) -> tuple[Callable[..., Problem], int | None]:
@@ -96,7 +95,7 @@ def as_problem(
     batched: bool = False,
     device: str | torch.device | None = None,
     options: Mapping[str, Any] | None = None,
-    errors: Literal["raise", "nan"] = "raise",
+    catch: bool = False,
     executor: Executor | None = None,
 ) -> Problem:
     """Return the `Problem` that the user means.
@@ -108,7 +107,7 @@ def as_problem(
         batched: For a function: f(X[m, d]) -> (m,).
         device: Where a registered problem is evaluated; a function follows x0.
         options: Further keywords of a registered problem, e.g. {"labels": "01"}.
-        errors: For a function: see `from_callable`.
+        catch: For a function: see `from_callable`.
         executor: For a function: see `from_callable`.
 
     Raises:
@@ -121,7 +120,7 @@ def as_problem(
     if callable(problem):
         if options:
             raise TypeError(f"problem_options are for registered problems; {problem!r} is a function. Bind them to it.")
-        return from_callable(problem, x0=x0, dim=dim, batched=batched, errors=errors, executor=executor)
+        return from_callable(problem, x0=x0, dim=dim, batched=batched, catch=catch, executor=executor)
     if batched or executor is not None:
         raise TypeError(f"batched= and executor= are for functions; problem {problem!r} needs neither.")
     if isinstance(problem, str):

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.batch_invariant import in_chunks, linear_map, squared_norm
+from zo_gym.batch_invariant import linear_map, squared_norm
 from zo_gym.datasets import load_breast_cancer, load_libsvm
-from zo_gym.problem import Problem, single_problem
-from zo_gym.problems.user_function import random_start
+from zo_gym.problem import Problem, in_chunks, random_start, single_problem
 from zo_gym.registry import lookup
 
 NEGATIVE_LABEL = {"pm1": -1.0, "01": 0.0}

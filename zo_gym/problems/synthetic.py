@@ -8,10 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zo_gym.batch_invariant import in_chunks, linear_map, random_rotation, squared_norm
+from zo_gym.batch_invariant import linear_map, random_rotation, squared_norm
 from zo_gym.checks import check_at_least, check_integer
-from zo_gym.problem import Problem, single_problem
-from zo_gym.problems.user_function import random_start
+from zo_gym.problem import Problem, in_chunks, random_start, single_problem
 
 
 def quadratic(

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zo_gym.checks import check_integer
 from zo_gym.errors import ObjectiveError
-from zo_gym.problem import Problem, single_problem
+from zo_gym.problem import Problem, random_start, single_problem
 
 
 def start_point(x0: Any, dim: int | None = None) -> Tensor:
@@ -49,7 +49,7 @@ def from_callable(
     x0: Any = None,
     dim: int | None = None,
     batched: bool = False,
-    errors: Literal["raise", "nan"] = "raise",
+    catch: bool = False,
     executor: Executor | None = None,
 ) -> Problem:
     """Make a problem of a user's function.
@@ -60,8 +60,8 @@ def from_callable(
         x0: Start (d,). Without it, starts are drawn ~ N(0, I) / sqrt(d), float64.
         dim: d, needed where there is no x0.
         batched: f takes all points of a step at once.
-        errors: What happens at an exception inside a pointwise f: "raise" passes it on, "nan" makes it a failed value
-            (with a warning), which the oracle treats by its `on_failure`.
+        catch: Make an exception inside a pointwise f a failed value (with a warning), which the oracle treats by its
+            `on_failure`, instead of passing it on.
         executor: Evaluates a pointwise f at many points in parallel; the caller shuts it down.
 
     Raises:
@@ -78,7 +78,7 @@ def from_callable(
     if batched and executor is not None:
         raise ValueError("executor= runs a pointwise f in parallel; a batched f gets all points at once. Drop one.")
     tensors = isinstance(x0, Tensor)
-    evaluate = _batched(fun, tensors) if batched else _pointwise(fun, tensors, errors, executor)
+    evaluate = _batched(fun, tensors) if batched else _pointwise(fun, tensors, catch, executor)
     name = getattr(fun, "__name__", type(fun).__name__)
     if x0 is None:
         assert count is not None
@@ -87,11 +87,6 @@ def from_callable(
     return single_problem(
         name, len(start), evaluate, lambda generator: start.clone(), dtype=start.dtype, device=start.device
     )
-
-
-def random_start(dim: int, generator: torch.Generator) -> Tensor:
-    """Draw from N(0, I) / sqrt(d), shape (d,), float64."""
-    return torch.randn(dim, generator=generator, dtype=torch.float64, device=generator.device) / math.sqrt(dim)
 
 
 def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Tensor]:
@@ -113,25 +108,26 @@ def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Ten
 
 
 def _pointwise(
-    fun: Callable[[Any], Any], tensors: bool, errors: Literal["raise", "nan"], executor: Executor | None
+    fun: Callable[[Any], Any], tensors: bool, catch: bool, executor: Executor | None
 ) -> Callable[[Tensor], Tensor]:
     """Wrap f(x) so that it takes a tensor (m, d) and returns one (m,)."""
 
     def evaluate(points: Tensor) -> Tensor:
         arguments = list(points.clone() if tensors else points.cpu().numpy().copy())
         calls = [partial(fun, x) if executor is None else executor.submit(fun, x).result for x in arguments]
-        return torch.tensor([attempt(call) for call in calls], dtype=points.dtype, device=points.device)
-
-    def attempt(call: Callable[[], Any]) -> float:
-        try:
-            return _scalar(call())
-        except ObjectiveError:
-            raise
-        except Exception as error:
-            if errors == "raise":
+        values: list[float] = []
+        for call in calls:
+            try:
+                values.append(_scalar(call()))
+            except ObjectiveError:
                 raise
-            warnings.warn(f"f raised {type(error).__name__}: {error}. It counts as NaN.", RuntimeWarning, stacklevel=2)
-            return math.nan
+            except Exception as error:
+                if not catch:
+                    raise
+                values.append(math.nan)
+                text = f"f raised {type(error).__name__}: {error}. It counts as NaN."
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return torch.tensor(values, dtype=points.dtype, device=points.device)
 
     return evaluate
 

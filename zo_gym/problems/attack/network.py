@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zo_gym.batch_invariant import in_chunks, linear_map
-from zo_gym.problem import Objective
+from zo_gym.batch_invariant import linear_map
+from zo_gym.problem import Objective, in_chunks
 from zo_gym.rng import make_generator
 
 CLASSES = 10

@@ -1,7 +1,7 @@
 """Methods of `zo_gym.minimize` that follow a trained policy.
 
-`zo_rl` steps along the policy's direction: `minimize(f, x0, method="zo-rl", weights="runs/<run>")`. `follow` steps
-along a guess of the gradient, a trained policy's or any other, which the run's own slopes correct.
+`zo_rl` steps along the policy's direction: `minimize(f, x0, method="zo-rl", weights="runs/<run>")`. `pretrained` steps
+along a policy's guess of the gradient, which the run's own slopes correct; `follow` does so along any guess.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Method, Sampler, State, UpdateRule
-from zo_gym.checks import check_integer
+from zo_gym.checks import DEFAULT_SMOOTHING, check_integer
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.directions import unit
 from zo_gym.estimators import span
@@ -28,6 +28,7 @@ from zo_gym.rng import normal
 from zo_gym.updates import RULES, conditional_gradient, sharpened
 
 from .bundle import Policy, load_policy
+from .pretrained import folder, names
 
 LEARNING_RATE = 1.0
 """Length of the first step, in units of x."""
@@ -168,3 +169,63 @@ def follow(
     }
     model = guided_gp(guess, torch.arange(rows), composite, GuidedGPSettings(**settings))
     return Method(None, span, update or steps(sharpness=settings["sharpness"]), 2, model=model)
+
+
+def pretrained(
+    dim: int,
+    *,
+    variant: str | None = None,
+    weights: Policy | str | Path | None = None,
+    context: Tensor | None = None,
+    composite: CompositeTerm | None = None,
+    learning_rate: float = LEARNING_RATE,
+    sharpness: float = SHARPNESS,
+    smoothing: float = DEFAULT_SMOOTHING,
+) -> Method:
+    """Build the method "pretrained:<variant>": a policy's guess of the gradient that the run's own slopes correct.
+
+    With weights=, your own policy, the method is "pretrained".
+
+    Args:
+        dim: d, which must be the policy's.
+        variant: Which policy; see `zo_gym.agents.policies.pretrained.names`.
+        weights: A policy that `python train.py --policy directional` trained, or its folder, `runs/<run>`.
+        context: What the policy observes of each row's problem besides x, (B, k).
+        composite: See `follow`.
+        learning_rate: Length of the first step, in units of x.
+        sharpness: p >= 1; see `zo_gym.updates.sharpened`.
+        smoothing: mu of the run, in units of x.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: No policy folder is there.
+        TypeError, ValueError: Unknown policy, one of another dimension or context, or one that does not model slopes.
+    """
+    if bool(variant) == (weights is not None):
+        given = "both" if variant else "neither"
+        raise ValueError(
+            "method 'pretrained' needs a policy that ships, method='pretrained:NAME' with one of "
+            f"{', '.join(names())}, or weights=, the folder of another; got {given}."
+        )
+    name = f"'{variant}'" if variant else "of weights="
+    policy = load_policy(folder(variant)) if variant else weights
+    if not isinstance(policy, Policy):
+        policy = load_policy(Path(str(policy)))
+    if policy.config.dim != dim:
+        raise ValueError(
+            f"Policy {name} is for d = {policy.config.dim}, and the problem has d = {dim}. Choose or train another."
+        )
+    if context is None and policy.config.observation_dim > dim:
+        raise ValueError(
+            f"Policy {name} observes the context of a problem, and this one has none. Pass a problem with one, "
+            "e.g. 'mnist_attack[0]'."
+        )
+    return follow(
+        gradient_guess(policy, context),
+        1 if context is None else len(context),
+        composite,
+        shape=policy.config.shape,
+        sharpness=sharpness,
+        update=steps(learning_rate, sharpness),
+        refresh_distance=REFRESH * learning_rate,
+        smoothing=smoothing,
+    )

@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.minimum import store_minimum
 from benchmarks.plan import MINIMUM, Job, Table
-from benchmarks.records import Record, save_record
 from benchmarks.solvers.base import Setup, SolverOutcome
+from benchmarks.stored_runs import Record, save_record
 from benchmarks.suites.task import Task
 from benchmarks.tuner import tuned_options
 from zo_gym.files import provenance
