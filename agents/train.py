@@ -14,6 +14,7 @@ import tyro
 from stable_baselines3.common.logger import Figure, HParam, configure
 
 from zo_gym.files import write_atomically, write_json, write_text
+from zo_gym.interruption import Interruption
 from zo_gym.metrics import NAMES
 
 from .algorithms.directional import Directional
@@ -22,7 +23,7 @@ from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
 from .plots import figure
 from .policies.bundle import Policy, save_policy
-from .sb3.callbacks import Checkpoints, Interruption, MetricsCallback
+from .sb3.callbacks import Checkpoints, MetricsCallback
 from .sb3.checkpoint import Episode, save_checkpoint, steps_in
 from .training_run import Run, begin, learn_within, policy_config, resume
 

@@ -15,12 +15,13 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from zo_gym.files import provenance, write_json
+from zo_gym.interruption import Interruption
 
 from .arguments import TrainArgs, check, check_resumed, environment_settings, load_args, resolve_device
 from .build import agent_for, while_training
 from .policies.bundle import PolicyConfig
 from .presets import Preset
-from .sb3.callbacks import NEVER, Interruption, QueryBudget, TrainingDone, Trajectory
+from .sb3.callbacks import NEVER, QueryBudget, TrainingDone, Trajectory
 from .sb3.checkpoint import Episode, load_checkpoint
 from .sb3.vec_env import env_of
 

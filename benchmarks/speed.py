@@ -17,7 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.overhead import attack_query, profile, share_outside, training_share
-from benchmarks.timings import importing, scalar_step, training, training_on_nothing, two_evaluations, vector_step
+from benchmarks.seconds_per_step import (
+    importing,
+    scalar_step,
+    training,
+    training_on_nothing,
+    two_evaluations,
+    vector_step,
+)
 from zo_gym.agents.console import fail_clearly
 from zo_gym.agents.policies import pretrained
 from zo_gym.checks import check_integer

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.overhead import Stopwatch, profile, share_outside
+from benchmarks.seconds_per_step import importing, two_evaluations
 from benchmarks.speed import SpeedArgs, ratios, run_bench
-from benchmarks.timings import importing, two_evaluations
 from zo_gym.problems import make_problem
 
 
@@ -67,7 +67,7 @@ def test_the_two_sides_of_a_ratio_are_measured_in_turn_after_a_pair_that_does_no
 
 def test_two_evaluations_take_twice_as_long_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     found = replace(make_problem("quadratic"), fun=slow)
-    monkeypatch.setattr("benchmarks.timings.make_problem", lambda name: found)
+    monkeypatch.setattr("benchmarks.seconds_per_step.make_problem", lambda name: found)
     assert 0.1 <= two_evaluations("quadratic", 3, 1)() < 0.2
 
 

@@ -19,10 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from zo_gym import PROBLEMS, Problem
 from zo_gym.agents import train
 from zo_gym.agents.arguments import TrainArgs
-from zo_gym.agents.sb3.callbacks import SIGNALS, Interruption, MetricsCallback, QueryBudget, Trajectory
+from zo_gym.agents.sb3.callbacks import MetricsCallback, QueryBudget, Trajectory
 from zo_gym.agents.sb3.vec_env import env_of
 from zo_gym.agents.train import learn, run_training
 from zo_gym.agents.training_run import prepare, train_in_memory
+from zo_gym.interruption import SIGNALS, Interruption
 from zo_gym.metrics import NAMES
 
 QUADRATIC = PROBLEMS["quadratic"]

@@ -19,6 +19,7 @@ LAYERS: list[set[str]] = [
         "composite.term",
         "directions",
         "files",
+        "interruption",
         "metrics",
         "registry",
         "result",
@@ -52,7 +53,13 @@ LAYERS: list[set[str]] = [
     {"benchmarks.solvers.base"},
     {"benchmarks.plan", "benchmarks.recorder", "benchmarks.summary", "benchmarks.theory", "benchmarks.tuner"},
     {"benchmarks.bars", "benchmarks.solvers", "benchmarks.tables", "benchmarks.worker"},
-    {"benchmarks.figures", "benchmarks.overhead", "benchmarks.publish", "benchmarks.runner", "benchmarks.timings"},
+    {
+        "benchmarks.figures",
+        "benchmarks.overhead",
+        "benchmarks.publish",
+        "benchmarks.runner",
+        "benchmarks.seconds_per_step",
+    },
     {"benchmarks.paper", "benchmarks.policies", "benchmarks.speed"},
     # The scripts.
     {"evaluate", "train"},

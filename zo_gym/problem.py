@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -159,11 +158,6 @@ def in_chunks(fun: Objective, width: int) -> Objective:
         return torch.cat([fun(part) for part in torch.split(points, size)])
 
     return chunked
-
-
-def random_start(dim: int, generator: torch.Generator) -> Tensor:
-    """Draw from N(0, I) / sqrt(d), shape (d,), float64."""
-    return torch.randn(dim, generator=generator, dtype=torch.float64, device=generator.device) / math.sqrt(dim)
 
 
 def repeated(problem: Problem, size: int) -> Problem:

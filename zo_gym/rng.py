@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,3 +37,8 @@ def normal(generators: Generators, shape: tuple[int, ...], like: Tensor) -> Tens
         return torch.randn((1, *shape), generator=generators[0], dtype=like.dtype, device=like.device)
     draws = [torch.randn(shape, generator=g, dtype=like.dtype, device=like.device) for g in generators]
     return torch.stack(draws)
+
+
+def random_start(dim: int, generator: torch.Generator) -> Tensor:
+    """Draw from N(0, I) / sqrt(d), shape (d,), float64."""
+    return torch.randn(dim, generator=generator, dtype=torch.float64, device=generator.device) / math.sqrt(dim)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from tqdm import tqdm
 
+from zo_gym.interruption import Interruption
 from zo_gym.metrics import NAMES
 
 from .checkpoint import Episode, save_checkpoint
@@ -28,46 +27,10 @@ COSINE_EVERY = 10
 """Steps between evaluations of the true gradient, which costs about as much time as f."""
 BAR_EVERY = 100
 """Steps between updates of the number beside the progress bar."""
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that end training; Windows has no SIGHUP."""
 
 
 class TrainingDone(Exception):  # noqa: N818 - the normal end of training, not an error
     """Leaves SB3's `learn` between two steps, where the state is whole."""
-
-
-class Interruption:
-    """Heeds Ctrl-C, SIGTERM and SIGHUP while it is entered: the first ends training after the current step.
-
-    A second Ctrl-C or SIGTERM acts at once, until `hold`. Further SIGHUPs never act: a terminal that closes sends two.
-    The attribute `noted` holds the signals that came.
-    """
-
-    def __init__(self) -> None:
-        self.noted: set[int] = set()
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                previous = signal.getsignal(number)
-                if number == signal.SIGINT or previous is not signal.SIG_IGN:  # nohup ignores SIGHUP: leave it so
-                    self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.noted.add(number)
-        if number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    def hold(self) -> None:
-        """Only note signals from now on, so that none cuts short what is saved."""
-        for number in self._previous:
-            signal.signal(number, lambda number, frame: self.noted.add(number))
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
 
 class MetricsCallback(BaseCallback):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium.utils import EzPickle
 
-from zo_gym.envs import interface, mdp
+from zo_gym.envs import mdp, observations, spaces
 from zo_gym.envs.mdp import MDPState, Outcome
 from zo_gym.envs.render.recorder import EpisodeRecorder
 from zo_gym.envs.spec import make_oracle, resolve
@@ -94,7 +94,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         if render_mode is not None:
             lookup(dict.fromkeys(self.metadata["render_modes"]), render_mode, "render_mode")
         self.config = resolve(problem=problem, **options)
-        self.observation_space, self.action_space = interface.spaces_of(self.config)
+        self.observation_space, self.action_space = spaces.spaces_of(self.config)
         self.render_mode = render_mode
         self.oracle = make_oracle(self.config, 1)
         self._recorder = None if render_mode is None else EpisodeRecorder(self.config.settings.target)
@@ -112,9 +112,9 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
             options: {"instance": i} chooses the instance; without it the generator draws one. There is no other option.
         """
         super().reset(seed=seed)
-        instances = interface.instances_of(self.config, options, 1)
+        instances = spaces.instances_of(self.config, options, 1)
         self._state, self._end = None, "reset() failed"  # until it has not
-        self._generators = [interface.episode_generator(self.np_random, self.config)]
+        self._generators = [spaces.episode_generator(self.np_random, self.config)]
         self._state = mdp.initial(self.config, self.oracle, self._generators, np.zeros(1, dtype=np.int64), instances)
         self._end = ""
         if self._recorder is not None:
@@ -131,7 +131,7 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
         """
         if self._end or self._state is None:
             raise gym.error.ResetNeeded(f"No episode is running: {self._end}. Call reset() before step().")
-        u = interface.to_tensor(self.config, action, (self.config.problem.dim,))[None, :]
+        u = spaces.to_tensor(self.config, action, (self.config.problem.dim,))[None, :]
         before = self._state
         after, outcome = mdp.transition(self.config, self.oracle, self._generators, before, u)
         reward = float(mdp.reward(self.config, before, after)[0])
@@ -174,8 +174,8 @@ class ZOSamplingEnv(gym.Env[np.ndarray, np.ndarray], EzPickle):
 
     def _shown(self, state: MDPState, outcome: Outcome | None) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the observation and the infos, and give the renderer its frame."""
-        observation = interface.observation(self.config, self.oracle, state)[0]
-        report = interface.info(self.config, self.oracle, state, outcome)
+        observation = observations.observation(self.config, self.oracle, state)[0]
+        report = observations.info(self.config, self.oracle, state, outcome)
         if self._recorder is not None:
             self._recorder.add(state.run.iterate, report)
             if self.render_mode == "human":

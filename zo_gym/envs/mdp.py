@@ -1,7 +1,7 @@
 """The paper's MDP (section 3) over B rows: start, transition, reward and end, pure but for the oracle's counts.
 
 `ZOSamplingEnv`, whose docstring describes it, is this with B = 1, and `ZOSamplingVectorEnv` with B = num_envs; neither
-adds mathematics of its own. `zo_gym.envs.interface` turns states into observations and infos.
+adds mathematics of its own. `zo_gym.envs.observations` shows states to agents.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from zo_gym.base import Iterate
 from zo_gym.checks import check_integer
 from zo_gym.directions import cosine
-from zo_gym.envs import interface, mdp
+from zo_gym.envs import mdp, observations, spaces
 from zo_gym.envs.mdp import MDPState, Outcome
 from zo_gym.envs.spec import make_oracle, resolve
 from zo_gym.registry import lookup
@@ -71,7 +71,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         endless = max_episode_steps in (None, -1)
         self._most_steps = None if endless else check_integer("max_episode_steps", max_episode_steps, 1)
         self.config = resolve(problem=problem, **options)
-        self.single_observation_space, self.single_action_space = interface.spaces_of(self.config)
+        self.single_observation_space, self.single_action_space = spaces.spaces_of(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.oracle = make_oracle(self.config, self.num_envs)
@@ -101,21 +101,21 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             seed: Row i is seeded with seed + i; or one seed (or None) a row.
             options: {"instance": [...]} chooses each row's instance; else, and at later starts, its generator does.
         """
-        instances = interface.instances_of(self.config, options, self.num_envs)
-        for row, value in enumerate(interface.row_seeds(seed, self.num_envs)):
+        instances = spaces.instances_of(self.config, options, self.num_envs)
+        for row, value in enumerate(spaces.row_seeds(seed, self.num_envs)):
             if value is not None:
                 self._streams[row] = seeding.np_random(value)
         state = self._begin(np.arange(self.num_envs), instances)
         self._last = state.run.iterate
         self._waiting[:] = False
-        infos = interface.masked(interface.info(self.config, self.oracle, state, None), ~self._waiting)
-        return interface.observation(self.config, self.oracle, state), infos
+        infos = observations.masked(observations.info(self.config, self.oracle, state, None), ~self._waiting)
+        return observations.observation(self.config, self.oracle, state), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every row with its action (num_envs, d); rows that end start anew. See `ZOSamplingEnv.step`."""
         if self._state is None:
             raise ResetNeeded("No episode is running. Call reset() before step().")
-        u = interface.to_tensor(self.config, actions, (self.num_envs, self.config.problem.dim))
+        u = spaces.to_tensor(self.config, actions, (self.num_envs, self.config.problem.dim))
         before, going = self._state, ~self._waiting
         state, outcome = self._advance(before, u, going)
         reward = mdp.reward(self.config, before, state)  # 0 in a waiting row, which has not moved
@@ -124,14 +124,14 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
         terminated, truncated = (mask & going for mask in mdp.ended(self.config, self.oracle, state))
         if self._most_steps is not None:
             truncated |= (self._steps >= self._most_steps) & going  # terminated or not, as gymnasium's TimeLimit
-        observation = interface.observation(self.config, self.oracle, state)
-        report = interface.info(self.config, self.oracle, state, outcome)
+        observation = observations.observation(self.config, self.oracle, state)
+        report = observations.info(self.config, self.oracle, state, outcome)
         ended, anew = terminated | truncated, self._waiting
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             anew = ended
         else:
             self._waiting = ended
-        infos: dict[str, Any] = interface.masked(report, ~anew)
+        infos: dict[str, Any] = observations.masked(report, ~anew)
         if not anew.any():
             return observation, reward, terminated, truncated, infos
         rows = np.flatnonzero(anew)
@@ -140,12 +140,12 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
             for row in rows:
                 final_obs[row] = observation[row].copy()
             infos |= {"final_obs": final_obs, "_final_obs": ended}
-            infos |= {"final_info": interface.masked(report, ended), "_final_info": ended.copy()}
+            infos |= {"final_info": observations.masked(report, ended), "_final_info": ended.copy()}
         fresh = self._begin(rows)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._last = fresh.run.iterate
-        observation[rows] = interface.observation(self.config, self.oracle, fresh)[rows]
-        infos |= interface.masked(interface.info(self.config, self.oracle, fresh, None), np.ones_like(anew))
+        observation[rows] = observations.observation(self.config, self.oracle, fresh)[rows]
+        infos |= observations.masked(observations.info(self.config, self.oracle, fresh, None), np.ones_like(anew))
         return observation, reward, terminated, truncated, infos
 
     def _advance(self, state: MDPState, u: torch.Tensor, going: np.ndarray) -> tuple[MDPState, Outcome | None]:
@@ -223,7 +223,7 @@ class ZOSamplingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], EzPickl
     def _begin(self, rows: np.ndarray, instances: list[int] | None = None) -> MDPState:
         """Begin fresh episodes in these rows; return the state of all rows."""
         old, self._state = self._state, None  # until the new episodes have begun
-        generators = [interface.episode_generator(self._streams[row][0], self.config) for row in rows]
+        generators = [spaces.episode_generator(self._streams[row][0], self.config) for row in rows]
         for row, generator in zip(rows, generators, strict=True):
             self._generators[row] = generator
         fresh = mdp.initial(self.config, self.oracle, generators, rows, instances)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from zo_gym.batch_invariant import linear_map, squared_norm
 from zo_gym.datasets import load_breast_cancer, load_libsvm
-from zo_gym.problem import Problem, in_chunks, random_start, single_problem
+from zo_gym.problem import Problem, in_chunks, single_problem
 from zo_gym.registry import lookup
+from zo_gym.rng import random_start
 
 NEGATIVE_LABEL = {"pm1": -1.0, "01": 0.0}
 """The option `labels` -> the number that codes the negative class."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from zo_gym.batch_invariant import linear_map, random_rotation, squared_norm
 from zo_gym.checks import check_at_least, check_integer
-from zo_gym.problem import Problem, in_chunks, random_start, single_problem
+from zo_gym.problem import Problem, in_chunks, single_problem
+from zo_gym.rng import random_start
 
 
 def quadratic(

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from zo_gym.checks import check_integer
 from zo_gym.errors import ObjectiveError
-from zo_gym.problem import Problem, random_start, single_problem
+from zo_gym.problem import Problem, single_problem
+from zo_gym.rng import random_start
 
 
 def start_point(x0: Any, dim: int | None = None) -> Tensor:
