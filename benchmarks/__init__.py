@@ -11,14 +11,14 @@ Parts, in the order in which they are used:
 
 - suites: which problems, and on which starts or images
 - solvers: who takes part
-- plan, work, runner: what is left to do, one job of it, and all of it in worker processes
+- plan, worker, runner: what is left to do, one job of it, and all of it in worker processes
 - tuner: the search of step sizes, the same for every method
-- recorder, records: f against queries while a run goes on, and as a file
+- recorder, stored_runs: f against queries while a run goes on, and as a file
 - results, summary: the files of one problem, and what they amount to in numbers
 - tables, bars, orderings: the numbers as tables, beside bounds, and checked
 - figures: the files as pictures
 - theory: the gradient estimators against closed forms, without results
-- overhead: the measurements behind speed
+- seconds_per_step, overhead: the measurements behind speed
 
 The package is in the repository and not in the wheel.
 """
