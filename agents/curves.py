@@ -17,6 +17,7 @@ from zo_gym.minimize import minimize
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Problem
 from zo_gym.problems import as_problem
+from zo_gym.result import Status
 from zo_gym.rng import make_generator
 from zo_gym.run import run
 
@@ -158,7 +159,7 @@ def run_method(name: str, starts: Starts, *, method: str, **options: Any) -> Cur
             seed=seed,
             **options,
         )
-        if not result.success:  # minimize answers Ctrl-C with what it has
+        if result.status == Status.INTERRUPTED:  # minimize answers Ctrl-C with what it has
             raise KeyboardInterrupt(result.message)
         results.append(result)
     best = np.stack([on_grid(grid, r.trace.queries.tolist(), r.trace.best.tolist()) for r in results])

@@ -125,6 +125,9 @@ def enumerated(estimator: str, sampler: str, q: int, mu: float, s: float) -> tup
     else:
         u, w = gaussian_nodes(1) if estimator == "coordinate" else NODES[sampler](q)
     method, n = ESTIMATORS[estimator], len(u)
+    if estimator == "coordinate":
+        assert method.prepare is not None
+        u = method.prepare(u)
     points = method.points(torch.zeros(n, D, dtype=torch.float64), u, mu)
     values, zeros = GENERAL(points), torch.zeros(n, dtype=torch.float64)
     exact = method.combine(points @ GENERAL.slope, zeros, u, mu).gradient

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from zo_gym.errors import BudgetError, ObjectiveError
+from zo_gym.errors import BudgetError, DivergenceError, ObjectiveError
 from zo_gym.oracle import RETRIES, Oracle
 from zo_gym.problem import Problem, single_problem
 from zo_gym.rng import make_generator
 
 D = 2
+CODES = {math.nan: 1e300, math.inf: 1e301, -math.inf: -1e301}
+"""The x_0 at which `first` returns what is no finite number: a query at such a point itself is refused."""
 
 
 def problem(fun: Callable[[Tensor], Any]) -> Problem:
@@ -24,13 +26,17 @@ def problem(fun: Callable[[Tensor], Any]) -> Problem:
 
 
 def first(points: Tensor) -> Tensor:
-    """f(x) = x_0: whatever value a test wants."""
-    return points[:, 0].clone()
+    """f(x) = x_0, or what is no number where x_0 stands for it: whatever value a test wants."""
+    values = points[:, 0].clone()
+    for value, code in CODES.items():
+        values[values == code] = value
+    return values
 
 
 def points(*values: list[float]) -> Tensor:
     """Points (b, m, d) at which `first` takes these values."""
-    x = torch.tensor(values, dtype=torch.float64)
+    coded = [[CODES[v] if v in CODES else 1e300 if math.isnan(v) else v for v in row] for row in values]
+    x = torch.tensor(coded, dtype=torch.float64)
     return torch.stack([x, torch.zeros_like(x)], dim=-1)
 
 
@@ -225,8 +231,14 @@ def test_value_that_is_not_finite_raises_where_it_was_found(bad: float) -> None:
 
 
 def test_iterate_that_diverged_is_blamed_on_the_learning_rate() -> None:
-    with pytest.raises(ObjectiveError, match=r"x itself is no longer finite\. Lower learning_rate"):
-        Oracle(problem(first))(points([math.inf]))
+    oracle = Oracle(problem(first))
+    with pytest.raises(DivergenceError, match=r"x is no longer finite after 0 queries.*Lower learning_rate"):
+        oracle(torch.full((1, 1, D), math.inf, dtype=torch.float64))
+    assert oracle.queries.tolist() == [0]
+
+
+def test_a_finite_point_whose_sum_overflows_is_queried() -> None:
+    assert Oracle(problem(first))(torch.full((1, 1, D), 1.7e308, dtype=torch.float64)).tolist() == [[1.7e308]]
 
 
 def test_finite_values_whose_sum_overflows_are_fine() -> None:

@@ -44,6 +44,8 @@ class Estimate(NamedTuple):
     composite term that has the formula."""
     gradient_at: Callable[[Tensor], Tensor] | None = None
     """Predicts grad f at other points, (B, d) -> (B, d), from the gradient model. None where no model predicts it."""
+    inside: Callable[[Tensor], Tensor] | None = None
+    """Computes `RowTerm.inside`. None without bounds."""
 
 
 class Iterate(NamedTuple):
@@ -147,6 +149,8 @@ class Estimator(NamedTuple):
     """(x (B, d), directions (B, q, d), mu) -> points (B, m, d)."""
     combine: Callable[[Tensor, Tensor, Tensor, float], Estimate]
     """(values (B, m), f(x) (B,), directions (B, q, d), mu) -> estimate."""
+    probed: Callable[[Tensor, Tensor, float], Tensor]
+    """(x (B, d), points (B, m, d), mu) -> the directions (B, q, d) along which such points measure slopes."""
     prepare: Callable[[Tensor], Tensor] | None = None
     """directions (B, q, d) -> the directions really probed. None probes them as they are."""
 

@@ -63,15 +63,16 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_smoothing(smoothing: Any, dtype: torch.dtype) -> float:
-    """Require mu > 0 that the rounding of x, of this dtype, leaves intact; None means 0.01."""
+def check_smoothing(smoothing: Any, dtype: torch.dtype, dim: int = 1) -> float:
+    """Require mu > 0 that the rounding of x, of this dtype, leaves intact.
+
+    The least is 8 times the distance from 1 to the next number. None means 0.01, or so much more that a step of length
+    mu moves each of `dim` coordinates by that least.
+    """
     least = 8 * torch.finfo(dtype).eps
-    if smoothing is None and least > DEFAULT_SMOOTHING:
-        raise ValueError(
-            f"x0 must be finer than {dtype}, whose rounding drowns differences over the default smoothing, "
-            f"{DEFAULT_SMOOTHING}. Pass x0 in float32 or float64, or smoothing >= {least:.1e}."
-        )
-    smoothing = DEFAULT_SMOOTHING if smoothing is None else check_positive("smoothing", smoothing)
+    if smoothing is None:
+        return max(DEFAULT_SMOOTHING, least * math.sqrt(dim))
+    smoothing = check_positive("smoothing", smoothing)
     if smoothing < least:
         raise ValueError(
             f"smoothing must be at least {least:.1e} for {dtype}, got {smoothing}: smaller differences are rounding "

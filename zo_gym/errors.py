@@ -24,5 +24,9 @@ class ObjectiveError(ValueError):
         self.result: Result | None = None
 
 
+class DivergenceError(ObjectiveError):
+    """A run would query f where x is no longer finite: its steps are too long. f was not evaluated there."""
+
+
 class BudgetError(RuntimeError):
     """A call needs more queries than the budget has left. Nothing was evaluated."""

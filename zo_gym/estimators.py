@@ -23,9 +23,18 @@ def _central_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
     return torch.cat([x[:, None, :] + step, x[:, None, :] - step], dim=1)  # (B, 2q, d)
 
 
-def _axes_points(x: Tensor, u: Tensor, mu: float) -> Tensor:
-    d = x.shape[1]
-    return x[:, None, :] + mu * torch.eye(d, dtype=x.dtype, device=x.device)  # (B, d, d)
+def _forward_probed(x: Tensor, points: Tensor, mu: float) -> Tensor:
+    return (points - x.unsqueeze(1)) / mu
+
+
+def _central_probed(x: Tensor, points: Tensor, mu: float) -> Tensor:
+    ahead, behind = points.chunk(2, dim=1)
+    return (ahead - behind) / (2 * mu)
+
+
+def _axes(u: Tensor) -> Tensor:
+    d = u.shape[2]
+    return torch.eye(d, dtype=u.dtype, device=u.device).expand(len(u), d, d)
 
 
 def _forward_slopes(values: Tensor, fx: Tensor, mu: float) -> Tensor:
@@ -50,8 +59,8 @@ def _central(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
 
 
 def _coordinate(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
-    slopes = _forward_slopes(values, fx, mu)  # (B, d): the gradient itself
-    return Estimate(gradient=slopes, slopes=slopes, gain=slopes.square().sum(1))
+    slopes = _forward_slopes(values, fx, mu)  # (B, d): along +- the axes
+    return Estimate(slopes * u.diagonal(dim1=1, dim2=2), slopes, gain=slopes.square().sum(1))
 
 
 def _span(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
@@ -60,7 +69,7 @@ def _span(values: Tensor, fx: Tensor, u: Tensor, mu: float) -> Estimate:
     return Estimate(gradient=gradient, slopes=slopes, gain=slopes.square().sum(1))
 
 
-forward = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=_forward)
+forward = Estimator(num_queries=lambda q, d: q, points=_forward_points, combine=_forward, probed=_forward_probed)
 """Estimates g = (1/q) sum_i (f(x + mu u_i) - f(x)) / mu u_i (eq. 1; eq. 2 for q = 1). Costs q queries per row.
 
 Unbiased for grad f as mu -> 0 where E[u u^T] = I. For one Gaussian direction E|g|^2 = (d + 2) |grad f|^2.
@@ -68,13 +77,15 @@ Unbiased for grad f as mu -> 0 where E[u u^T] = I. For one Gaussian direction E|
 Reference: Nesterov and Spokoiny (2017), "Random gradient-free minimization of convex functions", eq. 30.
 """
 
-central = Estimator(num_queries=lambda q, d: 2 * q, points=_central_points, combine=_central)
+central = Estimator(num_queries=lambda q, d: 2 * q, points=_central_points, combine=_central, probed=_central_probed)
 """Estimates g = (1/q) sum_i (f(x + mu u_i) - f(x - mu u_i)) / (2 mu) u_i. Costs 2q queries per row.
 
 The error in mu is O(mu^2); on a quadratic the slopes are exact. Reference: that of `forward`.
 """
 
-coordinate = Estimator(num_queries=lambda q, d: d, points=_axes_points, combine=_coordinate)
+coordinate = Estimator(
+    num_queries=lambda q, d: d, points=_forward_points, combine=_coordinate, probed=_forward_probed, prepare=_axes
+)
 """Estimates g_i = (f(x + mu e_i) - f(x)) / mu along all d axes, instead of the directions. Costs d queries per row."""
 
 
@@ -84,7 +95,9 @@ def _span_queries(q: int, d: int) -> int:
     return q
 
 
-span = Estimator(num_queries=_span_queries, points=_forward_points, combine=_span, prepare=orthonormalise)
+span = Estimator(
+    num_queries=_span_queries, points=_forward_points, combine=_span, probed=_forward_probed, prepare=orthonormalise
+)
 """Estimates the projection of grad f on the span of the directions: g = sum_i delta_i v_i. Costs q queries per row.
 
 The v_i are an orthonormal basis; |g| <= |grad f| as mu -> 0. For q = 1 this is eq. 2 with |u| = 1, the paper's MDP.

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from zo_gym.baselines import BASELINES, run_baseline
-from zo_gym.checks import check_flag, check_number, check_smoothing
-from zo_gym.errors import BudgetError, ObjectiveError
+from zo_gym.baselines import BASELINES
+from zo_gym.baselines.logged_run import run_logged
+from zo_gym.baselines.start import Start
+from zo_gym.checks import check_flag, check_smoothing
+from zo_gym.errors import DivergenceError, ObjectiveError
+from zo_gym.formulation import Formulation, formulate
+from zo_gym.interruption import as_keyboard_interrupts
 from zo_gym.methods import DEFAULT_METHOD, build, require_method
 from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.problem import Problem
-from zo_gym.problems import as_single_problem
-from zo_gym.result import Progress, Result
+from zo_gym.registry import reject_unknown
+from zo_gym.result import Progress, Result, Status
 from zo_gym.rng import direction_generator, make_generator, seed_sequence
 from zo_gym.run import run
-from zo_gym.run_log import RunLog
+from zo_gym.run_log import RunLog, Stops
 from zo_gym.step import cost
 
 
 def minimize(
-    fun: Callable[[Any], Any] | Problem | str,
+    fun: Callable[..., Any] | Problem | str,
     x0: Any = None,
     *,
+    args: Sequence[Any] = (),
     method: str = DEFAULT_METHOD,
     budget: int = 5000,
+    bounds: Any = None,
+    log_scaled: Any = False,
     learning_rate: float | None = None,
     smoothing: float | None = None,
     num_directions: int | None = None,
@@ -39,6 +47,9 @@ def minimize(
     weights: Any = None,
     options: Mapping[str, Any] | None = None,
     target: float | None = None,
+    ftol: float | None = None,
+    xtol: float | None = None,
+    max_seconds: float | None = None,
     callback: Callable[[Progress], Any] | None = None,
     seed: int | None = None,
     batched: bool = False,
@@ -48,6 +59,7 @@ def minimize(
     noise_std: float = 0.0,
     on_failure: OnFailure = "raise",
     executor: Executor | None = None,
+    **unknown: Any,
 ) -> Result:
     """Minimise f from values alone.
 
@@ -55,11 +67,20 @@ def minimize(
     means, for a baseline, batches and points: `x` is the best point evaluated, `trace` has one entry per batch.
 
     Args:
-        fun: f(x), x (d,) -> a number; or with `batched` f(X), X (m, d) -> (m,); or a `Problem` of size 1; or the name
-            of one, e.g. "rosenbrock", or "mnist_attack[3]" for one instance of several. f receives numpy arrays, or
-            tensors where x0 is a tensor. On CUDA, torch rounds convolutions of float32 to TF32 by default, which
-            drowns small differences: set torch.backends.cudnn.conv.fp32_precision = "ieee".
-        x0: Start (d,); a problem has its own where this is None.
+        fun: f(x, *args) -> a number; or with `batched` f(X, *args), X (m, d) -> (m,); or a `Problem` of size 1; or the
+            name of one, e.g. "rosenbrock", or "mnist_attack[3]" for one instance of several. On CUDA, torch rounds
+            convolutions of float32 to TF32 by default, which drowns small differences: set
+            torch.backends.cudnn.conv.fp32_precision = "ieee".
+        x0: Start: a number, a list of numbers, an array or tensor of any shape, a dict or list of these, or a torch
+            module (its parameters, by name); f, the callback and the result see the same form. A problem has its own
+            where this is None, and takes (d,) instead. Steps are computed in float64 whatever the dtype of x0.
+        args: Further arguments of f.
+        bounds: What scipy takes: a pair (least, largest) for each coordinate, None where there is no bound, or
+            `scipy.optimize.Bounds`; one pair serves all. f is never queried outside. Equal bounds fix a coordinate. A
+            coordinate with two bounds moves in shares of its range: then `smoothing`, `learning_rate` and `xtol` are
+            such shares, too.
+        log_scaled: True for coordinates > 0 that matter by their order of magnitude, e.g. a learning rate: one bool, or
+            one for each.
         method: A key of `zo_gym.METHODS` or `zo_gym.BASELINES`. The default models the gradient from remembered slopes
             and steps within a trust region; it needs no tuning. "true-gradient" needs a problem with a gradient, whose
             evaluations are not counted.
@@ -75,6 +96,9 @@ def minimize(
             "pretrained": the folder of a run of train.py, or of a policy.
         options: Of a baseline: further keywords, e.g. {"sigma0": 1.0} for "cma-es".
         target: Stop as soon as an iterate has f <= target.
+        ftol: Stop where the least f has fallen by at most this within the last 20 + 10 d queries, in units of f.
+        xtol: Stop where no coordinate of the best x has moved by more than this within them, in units of x.
+        max_seconds: Begin no step after so much wall time.
         callback: Called with a `Progress` after every step; True or StopIteration from it ends the run.
         seed: Of directions, random starts and noise; None for a fresh one. Equal seeds give equal runs.
         batched: `fun` takes all points of a step at once.
@@ -86,9 +110,12 @@ def minimize(
         noise_std: Standard deviation of noise to add to f, for experiments.
         on_failure: See `zo_gym.Oracle`: what NaN, infinity or (unless "raise") an exception in a pointwise f means.
         executor: A `concurrent.futures.Executor` that evaluates a pointwise f in parallel.
+        **unknown: Refused, with the name that was meant.
 
     Returns:
-        The result; `nfev` counts every query. On Ctrl-C the result so far is returned with `success` False.
+        The result; `nfev` counts every query. `status` and `message` say why the run ended, and `success` whether it
+        ended as it was asked to and found a better point than x0. On Ctrl-C, SIGTERM or SIGHUP, and where a fixed step
+        size lets f explode, it is the result so far.
 
     Raises:
         TypeError, ValueError: An argument is not as described, does not go with the method, or the budget is too small
@@ -98,36 +125,41 @@ def minimize(
 
     Reference: Algorithm 1 of the paper; Nesterov and Spokoiny (2017).
     """
-    problem = as_single_problem(fun, x0=x0, batched=batched, catch=on_failure != "raise", executor=executor)
-    require_method(method, BASELINES)
-    _check(method, target, callback, options)
+    _check(method, callback, options, unknown)
     start_seed, noise_seed, direction_seed = seed_sequence(seed).generate_state(3).tolist()
-    noise = [make_generator(noise_seed, problem.device)]
-    start = problem.start(make_generator(start_seed, problem.device))
-    oracle = Oracle(problem, budget=budget, noise_std=noise_std, generators=noise, on_failure=on_failure)
-    log = RunLog(oracle, target, callback, as_numpy=not isinstance(x0, Tensor))
+    given = {"bounds": bounds, "log_scaled": log_scaled, "batched": batched, "executor": executor}
+    given["catch"] = on_failure != "raise"
+    stated = formulate(_with_arguments(fun, args), x0, partial(make_generator, start_seed), **given)
+    noise = [make_generator(noise_seed, stated.problem.device)]
+    oracle = Oracle(stated.problem, budget=budget, noise_std=noise_std, generators=noise, on_failure=on_failure)
+    stops = Stops(target, ftol, xtol, max_seconds, window=20 + 10 * stated.problem.dim)
+    log = RunLog(oracle, stops, callback, stated.export)
     numbers = {"learning_rate": learning_rate, "num_directions": num_directions, "smoothing": smoothing}
     parts = {"sampler": sampler, "estimator": estimator, "gradient_model": gradient_model, "update": update}
     parts |= {"weights": weights, "sharpness": sharpness}
     try:
-        if method in BASELINES:
-            refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
-            return _run_baseline(log, method, start, direction_seed, numbers, options or {}, refused)
-        return _run_method(log, method, start, direction_seed, numbers | parts, composite, reevaluate)
+        with as_keyboard_interrupts():
+            if method in BASELINES:
+                refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
+                begin = Start(stated.start, stated.box, stated.coarsest)
+                return run_logged(log, method, begin, direction_seed, numbers, options or {}, refused)
+            return _run_method(log, method, stated, direction_seed, numbers | parts, composite, reevaluate)
     # Whatever ends the run from outside, the best point that it has found is not lost.
+    except DivergenceError:
+        return log.result(Status.DIVERGED)
     except ObjectiveError as error:
-        error.result = None if log.best is None else log.result(False, str(error))
+        error.result = None if log.best is None else log.result(Status.FAILED, str(error))
         raise
     except KeyboardInterrupt:
         if log.best is None:
             raise
-        return log.result(False, f"Interrupted after {log.nfev} queries; this is the best so far.")
+        return log.result(Status.INTERRUPTED)
 
 
-def _check(method: str, target: Any, callback: Any, options: Any) -> None:
+def _check(method: str, callback: Any, options: Any, unknown: Mapping[str, Any]) -> None:
     """Raise for arguments that are not what `minimize` describes."""
-    if target is not None:
-        check_number("target", target)
+    reject_unknown(unknown, inspect.signature(minimize).parameters.keys() - {"unknown"}, "minimize()")
+    require_method(method, BASELINES)
     if not isinstance(options, (Mapping, type(None))):
         raise TypeError(f"options must be a dict of keywords, got {options!r:.80}.")
     if options and method not in BASELINES:
@@ -138,23 +170,37 @@ def _check(method: str, target: Any, callback: Any, options: Any) -> None:
         raise TypeError(f"callback must be a function of a Progress, got {callback!r:.80}. Pass a function, or None.")
 
 
-class _Stop(Exception):  # noqa: N818, no error
-    """Ends a baseline's run from inside its call of f; its text says why."""
+def _with_arguments(fun: Any, args: Any) -> Any:
+    """Return f of x alone."""
+    if not isinstance(args, (tuple, list)):
+        raise TypeError(f"args must be a tuple of further arguments of f, got {args!r:.80}. Write args=(value,).")
+    if not args:
+        return fun
+    if not callable(fun):
+        raise TypeError(f"args= are for functions, and problem {fun!r:.80} takes none. Drop them.")
+
+    @wraps(fun, updated=())
+    def applied(x: Any) -> Any:
+        return fun(x, *args)
+
+    return applied
 
 
 def _run_method(
     log: RunLog,
     method: str,
-    start: Tensor,
+    stated: Formulation,
     seed: int,
     parts: Mapping[str, Any],
     composite: bool,
     reevaluate: bool,
 ) -> Result:
     """Run a method of `METHODS` until the budget, the target or the callback ends it."""
-    problem, oracle = log.oracle.problem, log.oracle
-    mu = check_smoothing(parts["smoothing"], problem.dtype)
+    problem, oracle = stated.problem, log.oracle
+    mu = check_smoothing(parts["smoothing"], stated.coarsest, problem.dim)
     log.uses_last = check_flag("reevaluate", reevaluate)
+    if composite and stated.box is not None:
+        raise ValueError("composite=True brings bounds of its own, got bounds= or log_scaled=, too. Drop one of them.")
     if composite and problem.composite is None:
         raise ValueError(f"composite=True needs a composite term, and '{problem.name}' has none. Drop it.")
     chosen = build(
@@ -165,54 +211,21 @@ def _run_method(
         composite=problem.composite if composite else None,
         context=problem.context,
     )
+    log.may_diverge = chosen.update.judge is None
     generators = [direction_generator(np.random.SeedSequence(seed), problem.device)]
     oracle.require_step(cost(chosen, chosen.num_directions, problem.dim, reevaluate=reevaluate))
     for moment in run(
-        oracle, chosen, start[None], generators, smoothing=mu, composite=composite, reevaluate=reevaluate
+        oracle,
+        chosen,
+        stated.start[None],
+        generators,
+        smoothing=mu,
+        composite=composite,
+        box=stated.box,
+        reevaluate=reevaluate,
     ):
         at = moment.iterate
-        message = log.add(at.x[0], at.fx.item(), at.best_x[0], at.best_f.item())
-        if message:
-            return log.result(True, message)
-    return log.result(True, f"Budget spent: {log.nfev} of {log.oracle.budget} queries.")
-
-
-def _run_baseline(
-    log: RunLog,
-    method: str,
-    start: Tensor,
-    seed: int,
-    arguments: Mapping[str, Any],
-    options: Mapping[str, Any],
-    refused: Mapping[str, Any],
-) -> Result:
-    """Let a baseline run until it converges, or the budget, the target or the callback ends it."""
-    for name, value in refused.items():
-        if value is not None:
-            raise ValueError(
-                f"method '{method}' is a baseline and complete: {name}= is for the methods in zo_gym.METHODS, got "
-                f"{value!r:.80}. Drop it."
-            )
-    log.oracle.require_step(0)
-    given = {name: value for name, value in arguments.items() if value is not None}
-    for name in given.keys() & options.keys():
-        raise TypeError(f"options= must not repeat an argument, got '{name}' in both. Drop one of the two.")
-    given |= {name: value for name, value in options.items() if value is not None}
-
-    def evaluate(points: Tensor) -> Tensor:
-        if not log.oracle.fits(len(points))[0]:
-            raise BudgetError(f"{len(points)} more queries do not fit.")
-        values = log.oracle(points[None])[0]
-        least = int(values.argmin())
-        x, fun = points[least].clone(), values[least].item()
-        message = log.add(x, fun, *(log.best if log.best is not None and fun >= log.best[1] else (x, fun)))
-        if message:
-            raise _Stop(message)
-        return values
-
-    try:
-        converged = run_baseline(method, evaluate, start, make_generator(seed, start.device), **given)
-    except _Stop as stop:
-        return log.result(True, str(stop))
-    spent = f"{log.nfev} of {log.oracle.budget} queries."
-    return log.result(True, f"Converged after {spent}" if converged else f"Budget spent: {spent}")
+        status = log.add(at.x[0], at.fx.item(), at.best_x[0], at.best_f.item())
+        if status is not None:
+            return log.result(status)
+    return log.result(Status.BUDGET)

@@ -11,16 +11,18 @@ from torch import Tensor
 from zo_gym.base import Iterate, Method
 from zo_gym.baselines import BASELINES
 from zo_gym.checks import check_flag, check_smoothing
+from zo_gym.composite.box import box_term
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.errors import ObjectiveError
 from zo_gym.methods import DEFAULT_METHOD, Parts, build, require_method
-from zo_gym.problems.user_function import start_point, to_tensor
 from zo_gym.registry import reject_unknown
-from zo_gym.result import Result
+from zo_gym.result import Result, Status
 from zo_gym.rng import direction_generator, seed_sequence
 from zo_gym.run import Question, ask_run
 from zo_gym.run_log import History
+from zo_gym.space import space_of
 from zo_gym.step import cost
+from zo_gym.structure import structure_of, to_tensor
 
 
 class Optimizer:
@@ -37,8 +39,10 @@ class Optimizer:
     The first round asks for f(x0). A step then takes up to two rounds: the probed points, and the x' it proposes.
 
     Args:
-        x0: Start (d,), array or tensor; dtype and device follow it, points come back in its type.
+        x0: Start, an array or tensor of any shape, or a list of numbers; points come back in its shape, type and dtype.
         method: A key of `zo_gym.METHODS`, or a `Method`.
+        bounds: See `zo_gym.minimize`, as for the next.
+        log_scaled: See there.
         smoothing: mu > 0, in units of x; None for 0.01.
         reevaluate: f is noisy: query f(x) again in each step (1 query more) and report the last iterate, not the best.
         seed: Of the directions; None for a fresh one.
@@ -60,6 +64,8 @@ class Optimizer:
         x0: Any,
         *,
         method: str | Method = DEFAULT_METHOD,
+        bounds: Any = None,
+        log_scaled: Any = False,
         smoothing: float | None = None,
         reevaluate: bool = False,
         seed: int | None = None,
@@ -67,14 +73,25 @@ class Optimizer:
         composite: CompositeTerm | None = None,
         **parts: Any,
     ) -> None:
-        x = start_point(x0)
-        mu = check_smoothing(smoothing, x.dtype)
+        form = structure_of(x0)
+        if form.stack is None:
+            raise TypeError(f"x0 must be an array or a tensor, got {x0!r:.80}. Flatten it into one.")
+        space = None
+        if bounds is not None or np.any(log_scaled):
+            if composite is not None:
+                raise ValueError("composite= brings bounds of its own, got bounds= or log_scaled=, too. Drop one.")
+            space = space_of(form.start, (None, None) if bounds is None else bounds, log_scaled)
+        x = form.start if space is None else space.from_user(form.start)
+        x = x if composite is None else x.to(form.coarsest)  # the term's own
+        mu = check_smoothing(smoothing, form.coarsest, len(x))
         chosen = _method_of(method, len(x), parts, composite=composite, smoothing=mu)
         cost(chosen, chosen.num_directions, len(x))  # refuses too many directions
         term = None if composite is None else composite.for_rows(x.new_zeros(1, dtype=torch.int64))
+        if space is not None:
+            term = box_term(space.box)
         self.nfev = 0
         self._reevaluate = reevaluate
-        self._as_numpy = not isinstance(x0, Tensor) if as_numpy is None else as_numpy
+        self._form, self._space, self._as_numpy = form, space, as_numpy
         self._iterate: Iterate | None = None
         self._history = History()
         self._conversation = ask_run(
@@ -97,7 +114,7 @@ class Optimizer:
     @property
     def best_x(self) -> Any:
         """Return the iterate with the least f so far, (d,), a copy."""
-        return self._export(self._reached().best_x[0])
+        return self._export(self._reached().best_x)[0]
 
     @property
     def best_fun(self) -> float:
@@ -144,10 +161,16 @@ class Optimizer:
         at = self._reached()
         x, fun = (at.x, at.fx) if self._reevaluate else (at.best_x, at.best_f)
         trace = self._history.trace()
-        return Result(self._export(x[0]), fun.item(), self.nfev, self.nit, success, message, trace)
+        status = int(Status.CALLBACK)
+        return Result(self._export(x)[0], fun.item(), self.nfev, self.nit, success, status, message, trace)
 
     def _export(self, points: Tensor) -> Any:
-        return points.cpu().numpy().copy() if self._as_numpy else points.clone()
+        """Turn points (m, d) into an array or tensor (m, *shape of x0)."""
+        assert self._form.stack is not None
+        shown = self._form.stack(points if self._space is None else self._space.to_user(points))
+        if self._as_numpy is None or self._as_numpy != isinstance(shown, Tensor):
+            return shown
+        return shown.cpu().numpy() if self._as_numpy else torch.from_numpy(shown)
 
 
 def _method_of(method: str | Method, dim: int, parts: dict[str, Any], **offered: Any) -> Method:

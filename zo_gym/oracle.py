@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zo_gym.checks import check_integer, check_number
-from zo_gym.errors import BudgetError, ObjectiveError
+from zo_gym.errors import BudgetError, DivergenceError, ObjectiveError
 from zo_gym.problem import Generators, Problem
 from zo_gym.registry import lookup
 from zo_gym.rng import normal
@@ -139,9 +139,15 @@ class Oracle:
 
         Raises:
             BudgetError: m is more than a run has left; nothing was evaluated.
+            DivergenceError: A point is not finite; nothing was evaluated.
             ObjectiveError: f raised, or returned something other than finite real numbers.
         """
         m = points.shape[1]
+        if not math.isfinite(points.sum().item()) and not bool(torch.isfinite(points).all()):  # a sum may overflow
+            raise DivergenceError(
+                f"x is no longer finite after {int(self.queries.max())} queries of problem '{self.problem.name}': the "
+                "steps are too long. Lower learning_rate, or use update='adaptive'."
+            )
         self._charge(m, rows)
         values = self._evaluate(points, rows)
         # A finite sum proves that all terms are finite; only otherwise look closer (it may be mere overflow).
@@ -229,8 +235,6 @@ class Oracle:
     def _explain(self, value: float, point: Tensor, row: int) -> str:
         """Make the message about a non-finite value."""
         head = f"f of problem '{self.problem.name}' returned {value} at query {self.queries[row]}"
-        if not bool(torch.isfinite(point).all()):
-            return f"{head}: x itself is no longer finite. Lower learning_rate, or use update='adaptive'."
         place = np.array2string(point.cpu().numpy(), precision=4, threshold=6, edgeitems=3)
         known = ", or pass on_failure='penalize' (or 'retry')"
         if self.on_failure == "penalize":

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from zo_gym.base import Iterate, Method, RunState
+from zo_gym.composite.box import box_term
 from zo_gym.composite.term import RowTerm
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Generators
+from zo_gym.space import Box
 from zo_gym.step import ask_step, cost, num_directions, observe, sample, start
 from zo_gym.tree import concatenate, put, take
 
@@ -150,6 +152,7 @@ def run(
     *,
     smoothing: float = 0.01,
     composite: bool = False,
+    box: Box | None = None,
     reevaluate: bool = False,
 ) -> Iterator[Moment]:
     """Run a method on every row of an oracle until no row's budget holds a further step, or f raises ObjectiveError.
@@ -161,13 +164,19 @@ def run(
         generators: One per row, for its directions.
         smoothing: mu > 0.
         composite: Take the problem's composite term exactly; see `zo_gym.step.ask_step`.
+        box: Bounds that no query leaves, instead of a composite term.
         reevaluate: Query f(x) again in each step, for noisy f.
 
     Yields:
         The moment after the start (1 query a row) and after every step (`zo_gym.step.cost` queries a row).
     """
     declared = oracle.problem.composite if composite else None
-    term = None if declared is None else lambda rows: declared.for_rows(oracle.instances_of(rows))
+    term: Callable[[np.ndarray | None], RowTerm] | None = None
+    if declared is not None:
+        term = lambda rows: declared.for_rows(oracle.instances_of(rows))  # noqa: E731
+    elif box is not None:
+        walls = box_term(box)
+        term = lambda rows: walls  # noqa: E731
     conversation = ask_run(method, x, generators, smoothing, reevaluate=reevaluate, term=term, fits=oracle.fits)
     item = next(conversation)
     while True:

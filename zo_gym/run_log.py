@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from zo_gym.checks import check_at_least, check_number, check_positive
 from zo_gym.oracle import Oracle
-from zo_gym.result import Progress, Result, Trace
+from zo_gym.result import Progress, Result, Status, Trace
+
+EXPLOSION = 1e6
+"""A run has diverged where f has risen by more than so many times the most that it moved in the first step, or fell."""
 
 
 class History:
@@ -33,43 +40,115 @@ class History:
         return Trace(*map(np.array, zip(*self._entries, strict=True)))
 
 
+@dataclass(frozen=True)
+class Stops:
+    """Holds the rules that end a run besides its budget; None switches a rule off.
+
+    Attributes:
+        target: The f at or below which the run ends.
+        ftol: The run has converged where the least f has fallen by at most this within `window` queries, in units of f.
+        xtol: The run has converged where no coordinate of the best x has moved by more than this within `window`
+            queries, in units of x, or in shares of its range where it has two bounds.
+        max_seconds: The wall time after which no further step begins.
+        window: 20 + 10 d queries.
+    """
+
+    target: float | None
+    ftol: float | None
+    xtol: float | None
+    max_seconds: float | None
+    window: int
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.target is not None:
+            check_number("target", self.target)
+        for name in ("ftol", "xtol"):
+            if (value := getattr(self, name)) is not None:
+                check_at_least(name, value, 0.0)
+        if self.max_seconds is not None:
+            check_positive("max_seconds", self.max_seconds)
+
+
+class _Best(NamedTuple):
+    queries: int
+    x: Tensor
+    fun: float
+
+
 class RunLog:
     """Keeps what one run has found, and tells when it should stop.
 
     Args:
         oracle: Of one row; counts the queries.
-        target: f that ends the run.
+        stops: When the run ends besides its budget.
         callback: The user's, see `minimize`.
-        as_numpy: Points go out as numpy arrays.
+        export: Turns the coordinates in which the run moves, (d,), into a copy for the user.
 
     Attributes:
         uses_last: The result is the last iterate, not the best one.
+        may_diverge: The steps have a fixed size, so that f can explode.
         best: The best point (d,) and f there; None before f(x0) is known.
     """
 
     def __init__(
-        self, oracle: Oracle, target: float | None, callback: Callable[[Progress], Any] | None, as_numpy: bool
+        self,
+        oracle: Oracle,
+        stops: Stops,
+        callback: Callable[[Progress], Any] | None,
+        export: Callable[[Tensor], Any],
     ) -> None:
         self.oracle = oracle
-        self.uses_last = False
-        self._target, self._callback, self._as_numpy = target, callback, as_numpy
+        self.uses_last = self.may_diverge = False
+        self._stops, self._callback, self._export = stops, callback, export
         self._history = History()
         self.best: tuple[Tensor, float] | None = None
         self._last: tuple[Tensor, float] | None = None
+        self._begun = time.monotonic()
+        self._window: deque[_Best] = deque()
+        self._first = 0.0
+        self._scale = 0.0
 
-    def add(self, x: Tensor, fun: float, best_x: Tensor, best_f: float) -> str:
+    def add(self, x: Tensor, fun: float, best_x: Tensor, best_f: float) -> Status | None:
         """Note where the run is, points (d,); return why it should stop here, or nothing."""
         self._last, self.best = (x, fun), (best_x, best_f)
         self._history.add(self.nfev, fun, best_f)
+        if self._history.nit == 0:
+            self._first = fun
+        elif self._history.nit == 1:
+            self._scale = abs(fun - self._first)
         if self._callback is not None and self._history.nit > 0 and self._asks_to_stop(self._callback):
-            return "Stopped by the callback."
-        return "" if self._target is None or best_f > self._target else f"Target reached: f <= {self._target}."
+            return Status.CALLBACK
+        if self._stops.target is not None and best_f <= self._stops.target:
+            return Status.TARGET
+        if self.may_diverge and fun - self._first > EXPLOSION * max(self._scale, self._first - best_f):
+            return Status.DIVERGED
+        if self._stops.max_seconds is not None and time.monotonic() - self._begun >= self._stops.max_seconds:
+            return Status.TIME
+        return Status.CONVERGED if self._has_converged(best_x, best_f) else None
+
+    def _has_converged(self, best_x: Tensor, best_f: float) -> bool:
+        ftol, xtol = self._stops.ftol, self._stops.xtol
+        if ftol is None and xtol is None:
+            return False
+        self._window.append(_Best(self.nfev, best_x, best_f))
+        while len(self._window) > 1 and self.nfev - self._window[1].queries >= self._stops.window:
+            self._window.popleft()
+        then = self._window[0]
+        if self.nfev - then.queries < self._stops.window:
+            return False
+        if ftol is not None and then.fun - best_f <= ftol:
+            return True
+        return xtol is not None and float((best_x - then.x).abs().max()) <= xtol
 
     def _asks_to_stop(self, callback: Callable[[Progress], Any]) -> bool:
         assert self.best is not None
-        x, fun = self.best
+        assert self._last is not None
+        (x, fun), (last_x, last_fun) = self.best, self._last
+        shown = self._export(x)
+        last = shown if last_x is x else self._export(last_x)
         try:
-            answer = callback(Progress(self._export(x), fun, self.nfev, self._history.nit))
+            answer = callback(Progress(shown, fun, self.nfev, self._history.nit, last, last_fun))
         except StopIteration:
             return True
         flag = answer.detach().cpu().numpy() if isinstance(answer, Tensor) else answer
@@ -83,12 +162,17 @@ class RunLog:
         """Return the number of queries spent."""
         return int(self.oracle.queries[0])
 
-    def _export(self, x: Tensor) -> Any:
-        return x.cpu().numpy().copy() if self._as_numpy else x.clone()
+    def result(self, status: Status, detail: str = "") -> Result:
+        """Return the run so far; `detail` is said instead of what the status says.
 
-    def result(self, success: bool, message: str) -> Result:
-        """Return the run so far."""
+        It is no success where the run was cut short, or found nothing better than x0.
+        """
         found = self._last if self.uses_last else self.best
         assert found is not None
+        assert self.best is not None
+        message = detail or status.message(self.nfev, self.oracle.budget, self._stops.target)
+        success = status.is_success
+        if success and status is not Status.TARGET and not self.best[1] < self._first:
+            success, message = False, f"{message} No point better than x0 was found."
         trace, nit = self._history.trace(), self._history.nit
-        return Result(self._export(found[0]), found[1], self.nfev, nit, success, message, trace)
+        return Result(self._export(found[0]), found[1], self.nfev, nit, success, int(status), message, trace)

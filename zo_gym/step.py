@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo_gym.base import Estimate, GradientModel, Iterate, Method, RunState, State, Step
+from zo_gym.base import Estimate, Estimator, GradientModel, Iterate, Method, RunState, State, Step
 from zo_gym.composite.term import RowTerm
 from zo_gym.oracle import Oracle
 from zo_gym.problem import Generators
@@ -94,9 +94,7 @@ def ask_step(
     """
     estimator, rule = method.estimator, method.update
     x, fx = state.iterate.x, state.iterate.fx
-    if estimator.prepare is not None:
-        directions = estimator.prepare(directions)
-    points = estimator.points(x, directions, smoothing)  # (B, m, d)
+    points, directions = _probes(estimator, x, directions, smoothing, term)
     m = points.shape[1]
     extra = [*([] if probe is None else [x + smoothing * probe]), *([x] if reevaluate else [])]
     asked = torch.cat([points, torch.stack(extra, dim=1)], dim=1) if extra else points
@@ -132,6 +130,18 @@ def ask_step(
     )
 
 
+def _probes(
+    estimator: Estimator, x: Tensor, directions: Tensor, smoothing: float, term: RowTerm | None
+) -> tuple[Tensor, Tensor]:
+    """Return the points to query, (B, m, d), inside the bounds, and the directions (B, q, d) that they probe."""
+    if estimator.prepare is not None:
+        directions = estimator.prepare(directions)
+    if term is None or term.reflect is None or term.inside is None:
+        return estimator.points(x, directions, smoothing), directions
+    points = term.inside(estimator.points(x, term.reflect(x, directions, smoothing), smoothing))
+    return points, estimator.probed(x, points, smoothing)
+
+
 def _estimate(
     method: Method,
     state: RunState,
@@ -147,16 +157,18 @@ def _estimate(
     Return it, its black-box part's gradient (B, d), the composite term in use, and the gradient model's state.
     """
     x, model = state.iterate.x, None
-    if term is not None:
+    if term is not None and term.value is not None:
         part = term.value(torch.cat([points, x.unsqueeze(1)], dim=1))  # (B, m + 1)
         values, fx = values - part[:, :-1], fx - part[:, -1]
     estimate = method.estimator.combine(values, fx, directions, smoothing)
     if method.model is not None:
         estimate, model, estimated_term = _corrected(method.model, state, directions, estimate)
         if term is None and estimated_term is not None:
+            assert estimated_term.value is not None
             term, fx = estimated_term, fx - estimated_term.value(x.unsqueeze(1)).squeeze(1)
     whole = estimate if term is None else _with_term(estimate, term, x, fx)
-    return whole, estimate.gradient, term, model
+    of_f = whole if term is not None and term.value is None else estimate
+    return whole, of_f.gradient, term, model
 
 
 def _arrive(before: Iterate, x: Tensor, fx: Tensor, rule_state: State) -> Iterate:
@@ -188,6 +200,7 @@ def _with_term(estimate: Estimate, term: RowTerm, x: Tensor, black_box_fx: Tenso
         if term.minimise_model is None
         else partial(term.minimise_model, x, black_box_fx, black_box),
         gradient_at=None if predict is None else lambda y: term.subgradient(y, predict(y)),
+        inside=term.inside,
     )
 
 

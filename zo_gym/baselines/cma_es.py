@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from zo_gym.baselines.start import Start
 from zo_gym.checks import check_flag, check_integer, check_positive
 from zo_gym.problem import Objective
 
 
 def cma_es(
     evaluate: Objective,
-    x0: Tensor,
+    begin: Start,
     generator: torch.Generator,
     *,
     sigma0: float = 0.3,
@@ -30,7 +30,7 @@ def cma_es(
 
     Args:
         evaluate: Computes f, counted.
-        x0: The mean of the first population, (d,).
+        begin: The mean of the first population.
         generator: Draws all normal variates.
         sigma0: The standard deviation of the first population, in units of x.
         popsize: The points of a generation, >= 2; None for pycma's 4 + 3 log d.
@@ -50,9 +50,12 @@ def cma_es(
     # seed = NaN: leave numpy's global state alone. verbose <= -10: print nothing, read no signals file.
     options: dict[str, Any] = {"randn": randn, "seed": math.nan, "verbose": -10, "verb_log": 0, "verb_disp": 0}
     options |= {"maxiter": math.inf, "CMA_diagonal": check_flag("diagonal", diagonal)}
+    if begin.box is not None:
+        options["bounds"] = [bound.cpu().double().numpy() for bound in begin.box]
     if popsize is not None:
         options["popsize"] = check_integer("popsize", popsize, 2)
     spread = check_positive("sigma0", sigma0)
+    x0 = begin.x
     best_x, best_f = x0, evaluate(x0[None])[0]
     while True:
         strategy = cma.CMAEvolutionStrategy(best_x.cpu().double().numpy(), spread, options)

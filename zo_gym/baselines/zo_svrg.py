@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from zo_gym.baselines.start import Start
 from zo_gym.checks import check_integer, check_positive, check_smoothing
 from zo_gym.estimators import coordinate, forward
 from zo_gym.problem import Objective
@@ -16,7 +16,7 @@ FEW = 100
 
 def zo_svrg(
     evaluate: Objective,
-    x0: Tensor,
+    begin: Start,
     generator: torch.Generator,
     *,
     learning_rate: float | None = None,
@@ -37,7 +37,7 @@ def zo_svrg(
 
     Args:
         evaluate: Computes f, counted.
-        x0: The start, (d,).
+        begin: The start, without bounds.
         generator: Draws the directions.
         learning_rate: eta > 0; None for 1 / d.
         num_directions: q, the directions of U, ~ N(0, I).
@@ -49,9 +49,12 @@ def zo_svrg(
     Reference: Liu et al. (2018), "Zeroth-order stochastic variance reduction for nonconvex optimization", NeurIPS,
     arXiv:1805.10367, Algorithm 2.
     """
+    if begin.box is not None:
+        raise ValueError("method 'zo-svrg' knows no bounds, got some. Choose another method, or drop them.")
+    x0 = begin.x
     d = len(x0)
     eta = 1 / d if learning_rate is None else check_positive("learning_rate", learning_rate)
-    q, mu = check_integer("num_directions", num_directions, 1), check_smoothing(smoothing, x0.dtype)
+    q, mu = check_integer("num_directions", num_directions, 1), check_smoothing(smoothing, begin.coarsest)
     length = check_integer("epoch_length", epoch_length, 1)
     many = FEW if snapshot_directions is None else check_integer("snapshot_directions", snapshot_directions, 1)
     axes = snapshot_directions is None and d <= FEW
@@ -60,7 +63,7 @@ def zo_svrg(
     while True:
         anchor, f_anchor = x, fx
         estimator = coordinate if axes else forward
-        u = x[:, None] if axes else normal([generator], (many, d), like=x)  # `coordinate` looks at no directions
+        u = torch.eye(d, dtype=x.dtype, device=x.device)[None] if axes else normal([generator], (many, d), like=x)
         values = evaluate(estimator.points(anchor, u, mu)[0])[None]
         full = estimator.combine(values, f_anchor, u, mu).gradient
         for _ in range(length):

@@ -54,8 +54,8 @@ class CompositeTerm(NamedTuple):
 class RowTerm(NamedTuple):
     """The composite term of B rows: a `CompositeTerm` with the instances filled in, or one that a model estimates."""
 
-    value: Callable[[Tensor], Tensor]
-    """Computes the term at points (B, m, d); (B, m)."""
+    value: Callable[[Tensor], Tensor] | None
+    """Computes the term at points (B, m, d); (B, m). None: it adds nothing to f, and bounds x alone."""
     subgradient: Callable[[Tensor, Tensor], Tensor]
     """See `CompositeTerm.subgradient`: x (B, d), g (B, d) -> (B, d)."""
     project_step: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -63,3 +63,7 @@ class RowTerm(NamedTuple):
     minimise_model: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None
     """See `CompositeTerm.minimise_model`: x (B, d), the black-box part at x (B,), its gradient (B, d), and a number
     (B,) to add to the part first -> (B, d). None where no formula exists."""
+    inside: Callable[[Tensor], Tensor] | None = None
+    """Moves points (B, ..., d) to the nearest ones in the box, outside which f must not be queried; None: it may."""
+    reflect: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    """Turns around the coordinates of directions (B, q, d) whose probes x + mu u would leave that box."""

@@ -156,8 +156,6 @@ def _probe(settings: GPSettings, state: GPState, x: Tensor, q: int, generators: 
 def _correct(
     settings: GPSettings, state: GPState, x: Tensor, directions: Tensor, estimate: Estimate
 ) -> tuple[Tensor, GPState]:
-    if estimate.slopes is estimate.gradient:  # along all axes: the estimator is `coordinate`
-        return estimate.gradient, state
     mu = settings.smoothing
     window = move_to(state.process.window, x)
     for i in range(directions.shape[1]):

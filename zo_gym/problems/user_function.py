@@ -17,6 +17,7 @@ from zo_gym.checks import check_integer
 from zo_gym.errors import ObjectiveError
 from zo_gym.problem import Problem, single_problem
 from zo_gym.rng import random_start
+from zo_gym.structure import Structure, structure_of, to_tensor
 
 
 def start_point(x0: Any, dim: int | None = None) -> Tensor:
@@ -45,7 +46,7 @@ def start_point(x0: Any, dim: int | None = None) -> Tensor:
 
 
 def from_callable(
-    fun: Callable[[Any], Any],
+    fun: Callable[..., Any],
     *,
     x0: Any = None,
     dim: int | None = None,
@@ -56,9 +57,10 @@ def from_callable(
     """Make a problem of a user's function.
 
     Args:
-        fun: f(x) with x (d,), or with `batched` f(X) with X (m, d) -> (m,). It receives tensors if x0 is a tensor and
-            numpy arrays otherwise, fresh copies each time.
-        x0: Start (d,). Without it, starts are drawn ~ N(0, I) / sqrt(d), float64.
+        fun: f(x), where x has the form of x0 and is a fresh copy each time; or with `batched` f(X) with X (m, d) ->
+            (m,), numpy arrays unless x0 is a tensor.
+        x0: What `zo_gym.structure.structure_of` returned; or a start (d,) that keeps its dtype. Without it, starts are
+            drawn ~ N(0, I) / sqrt(d), float64.
         dim: d, needed where there is no x0.
         batched: f takes all points of a step at once.
         catch: Make an exception inside a pointwise f a failed value (with a warning), which the oracle treats by its
@@ -78,23 +80,30 @@ def from_callable(
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {executor!r:.80}.")
     if batched and executor is not None:
         raise ValueError("executor= runs a pointwise f in parallel; a batched f gets all points at once. Drop one.")
-    tensors = isinstance(x0, Tensor)
-    evaluate = _batched(fun, tensors) if batched else _pointwise(fun, tensors, catch, executor)
+    if isinstance(x0, Structure):
+        form = x0
+    else:
+        vector = start_point(np.zeros(count or 1) if x0 is None else x0, count)
+        form = structure_of(vector if isinstance(x0, Tensor) else vector.numpy())._replace(start=vector)
+    start = form.start
+    if batched and form.stack is None:
+        raise ValueError("batched=True needs an x0 that is an array or a tensor. Pass one, or an f of one point.")
+    evaluate = _batched(fun, form) if batched else _pointwise(fun, form, catch, executor)
     name = getattr(fun, "__name__", type(fun).__name__)
     if x0 is None:
-        assert count is not None
-        return single_problem(name, count, evaluate, lambda generator: random_start(count, generator))
-    start = start_point(x0, count)
+        return single_problem(name, len(start), evaluate, lambda generator: random_start(len(start), generator))
     return single_problem(
         name, len(start), evaluate, lambda generator: start.clone(), dtype=start.dtype, device=start.device
     )
 
 
-def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Tensor]:
-    """Wrap f(X) so that it takes a tensor (m, d) and returns one (m,)."""
+def _batched(fun: Callable[[Any], Any], form: Structure) -> Callable[[Tensor], Tensor]:
+    """Wrap f(X) so that it takes a tensor (m, n) and returns one (m,)."""
+    stack = form.stack
+    assert stack is not None
 
     def evaluate(points: Tensor) -> Tensor:
-        values = fun(points.clone() if tensors else points.cpu().numpy().copy())
+        values = fun(stack(points))
         values = values if isinstance(values, Tensor) else to_tensor(_real(values, "f(X)"))
         if values.is_complex():
             raise ObjectiveError(f"f(X) must return real numbers, got {values.dtype}.")
@@ -109,12 +118,12 @@ def _batched(fun: Callable[[Any], Any], tensors: bool) -> Callable[[Tensor], Ten
 
 
 def _pointwise(
-    fun: Callable[[Any], Any], tensors: bool, catch: bool, executor: Executor | None
+    fun: Callable[[Any], Any], form: Structure, catch: bool, executor: Executor | None
 ) -> Callable[[Tensor], Tensor]:
-    """Wrap f(x) so that it takes a tensor (m, d) and returns one (m,)."""
+    """Wrap f(x) so that it takes a tensor (m, n) and returns one (m,)."""
 
     def evaluate(points: Tensor) -> Tensor:
-        arguments = list(points.clone() if tensors else points.cpu().numpy().copy())
+        arguments = form.unpack_all(points)
         calls = [partial(fun, x) if executor is None else executor.submit(fun, x).result for x in arguments]
         values: list[float] = []
         for call in calls:
@@ -138,7 +147,7 @@ def _scalar(value: Any) -> float:
     if type(value) is float:
         return value
     if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
+        value = (value.double() if value.is_floating_point() else value).detach().cpu().numpy()
     array = _real(value, "f(x)")
     if array.size != 1:
         raise ObjectiveError(
@@ -164,10 +173,3 @@ def _nearest(number: int | float) -> float:
         return float(number)
     except OverflowError:
         return math.inf if number > 0 else -math.inf
-
-
-def to_tensor(array: np.ndarray) -> Tensor:
-    """Copy into a tensor; torch takes neither foreign byte orders nor more than 64 bits nor negative strides."""
-    if array.dtype == np.longdouble:
-        array = array.astype(np.float64)
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))

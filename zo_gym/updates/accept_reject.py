@@ -100,13 +100,16 @@ def trust_region(learning_rate: float) -> UpdateRule:
         return Region(x.new_full((len(x), 1), first), x.new_zeros(len(x)), x.new_zeros(len(x)))
 
     def propose(region: Region, x: Tensor, fx: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
-        g, predict = estimate.gradient, estimate.gradient_at
+        g, predict, inside = estimate.gradient, estimate.gradient_at, estimate.inside
         if predict is None:
             norm = torch.linalg.vector_norm(g, dim=1, keepdim=True)
             move = -region.radius * g / norm.clamp_min(torch.finfo(g.dtype).tiny)
+            move = move if inside is None else inside(x + move) - x
             predicted = -(g * move).sum(1)
         else:
-            move, predicted = _minimise(lambda s: predict(x + s), g, region.radius)
+            move, predicted = _minimise(
+                lambda s: predict(x + s), g, region.radius, None if inside is None else lambda s: inside(x + s) - x
+            )
         return x + move, Region(region.radius, torch.linalg.vector_norm(move, dim=1), predicted)
 
     def judge(region: Region, fx: Tensor, f_new: Tensor, estimate: Estimate) -> tuple[Tensor, State]:
@@ -119,8 +122,10 @@ def trust_region(learning_rate: float) -> UpdateRule:
     return UpdateRule(init, propose, judge)
 
 
-def _minimise(gradient: Callable[[Tensor], Tensor], g: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimise a function with this gradient (B, d) -> (B, d), which is g at 0, within the radius (B, 1).
+def _minimise(
+    gradient: Callable[[Tensor], Tensor], g: Tensor, radius: Tensor, inside: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Minimise a function with this gradient (B, d) -> (B, d), which is g at 0, within the radius (B, 1) and the box.
 
     Return the end of the descent from 0, (B, d), and the decrease until there, (B,).
     """
@@ -130,6 +135,7 @@ def _minimise(gradient: Callable[[Tensor], Tensor], g: Tensor, radius: Tensor) -
     for _ in range(INNER_STEPS):
         aim = at - size * slope
         aim = aim * (radius / torch.linalg.vector_norm(aim, dim=1, keepdim=True).clamp_min(tiny)).clamp_max(1.0)
+        aim = aim if inside is None else inside(aim)
         move, ahead = aim - at, gradient(aim)
         gain = -((slope + ahead) / 2 * move).sum(1, keepdim=True)  # trapezoid rule
         down = gain > 0
