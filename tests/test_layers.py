@@ -15,6 +15,7 @@ LAYERS: list[set[str]] = [
     # What knows no problem.
     {
         "_checkout",
+        "auto",
         "checks",
         "composite.term",
         "directions",
@@ -35,6 +36,7 @@ LAYERS: list[set[str]] = [
     {"gradient_models", "problems", "run_log", "samplers", "step", "updates"},
     # What moves x.
     {"baselines", "formulation", "meta.differentiable_run", "methods", "run"},
+    {"portfolio"},
     {"envs", "meta.stage", "minimize", "optimizer"},
     {"meta.train"},
     {"meta", "zo_gym"},

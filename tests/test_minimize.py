@@ -98,7 +98,7 @@ def test_history_needs_no_second_direction_in_one_dimension() -> None:
 
 
 def test_result_reads_like_scipys() -> None:
-    result = minimize(parabola, X0, budget=101, seed=0)
+    result = minimize(parabola, X0, method="gp-tr", budget=101, seed=0)
     assert isinstance(result.x, np.ndarray)
     assert result.x.shape == (3,)
     assert isinstance(result.fun, float)
@@ -326,9 +326,9 @@ def test_callback_stops_the_run(how: str) -> None:
             raise StopIteration
         return len(seen) == 3
 
-    result = minimize(parabola, X0, seed=0, callback=callback)
+    result = minimize(parabola, X0, method="gp-tr", seed=0, callback=callback)
     assert result.success
-    assert result.message == "Stopped by the callback."
+    assert result.message.startswith("Stopped by the callback.")
     assert [(p.nit, p.nfev) for p in seen] == [(1, 3), (2, 5), (3, 7)]
     assert (result.nit, result.nfev) == (3, 7)
     assert [p.fun for p in seen] == result.trace.best[1:].tolist()
@@ -366,7 +366,7 @@ def test_exception_in_the_callback_reaches_the_user() -> None:
 def test_target_stops_the_run() -> None:
     result = minimize(parabola, X0, target=1.0, seed=0)
     assert result.success
-    assert result.message == "Target reached: f <= 1.0."
+    assert result.message.startswith("Target reached: f <= 1.0.")
     assert result.fun <= 1.0 < result.trace.fun[:-1].min()
 
 
@@ -480,11 +480,11 @@ def test_retries_of_a_step_are_part_of_what_must_fit_the_budget() -> None:
     """Every point fails three times: 4 queries each for the start, the probe and the move make 12; 11 are too few."""
     calls = iter(range(10**6))
     fun = lambda x: parabola(x) if next(calls) % 4 == 3 else np.nan  # noqa: E731
-    result = minimize(fun, X0, budget=12, seed=0, on_failure="retry")
+    result = minimize(fun, X0, method="gp-tr", budget=12, seed=0, on_failure="retry")
     assert result.success
     assert (result.nfev, result.nit) == (next(calls), 1) == (12, 1)
     with pytest.raises(ValueError, match=r"budget must be at least 12 .*, got 11"):
-        minimize(fun, X0, budget=11, on_failure="retry")
+        minimize(fun, X0, method="gp-tr", budget=11, on_failure="retry")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), KeyboardInterrupt()])
@@ -508,7 +508,7 @@ def test_f_of_a_trainable_network_leaves_no_graph_behind() -> None:
 def test_batched_f_with_trainable_weights_works_from_a_numpy_start() -> None:
     weight = torch.ones(3, dtype=torch.float64, requires_grad=True)
     fun = lambda X: (weight * torch.from_numpy(X) ** 2).sum(1)  # noqa: E731
-    assert minimize(fun, X0, batched=True, budget=50, seed=0).nfev == 49
+    assert minimize(fun, X0, batched=True, budget=50, seed=0).nfev == 50
 
 
 def test_pointwise_f_of_a_trainable_network_is_plain_numbers() -> None:

@@ -23,7 +23,7 @@ def parabola(x: Any) -> Any:
 
 
 def direction_seed(seed: int) -> int:
-    """The seed that `minimize(seed=seed)` gives its Optimizer: third of start, noise, directions."""
+    """The seed of the directions: the third of start, noise, directions."""
     return int(np.random.SeedSequence(seed).generate_state(3)[2])
 
 
@@ -37,7 +37,7 @@ def answer(optimizer: Optimizer, rounds: int) -> None:
 def test_ask_and_tell_is_the_run_of_minimize(method: str, reevaluate: bool) -> None:
     """Bit for bit: the same seed gives the same points, values, counts and result."""
     expected = minimize(parabola, X0, method=method, budget=200, seed=5, reevaluate=reevaluate)
-    optimizer = Optimizer(X0, method=method, seed=direction_seed(5), reevaluate=reevaluate)
+    optimizer = Optimizer(X0, method=method, seed=5, reevaluate=reevaluate)
     answer(optimizer, 1 + 2 * expected.nit)
     found = optimizer.result()
     assert np.array_equal(found.x, expected.x)
@@ -52,7 +52,7 @@ def test_ask_and_tell_takes_a_composite_term_as_minimize_does() -> None:
     x0 = problem.start(torch.Generator().manual_seed(0))
     options = {"method": "pretrained:digits-attack"}
     expected = minimize(problem, x0, composite=True, budget=60, seed=5, **options)
-    optimizer = Optimizer(x0, composite=problem.composite, context=problem.context, seed=direction_seed(5), **options)
+    optimizer = Optimizer(x0, composite=problem.composite, context=problem.context, seed=5, **options)
     while optimizer.nfev < expected.nfev:
         optimizer.tell(problem.values(optimizer.ask()))
     assert (optimizer.result().fun, optimizer.nfev) == (expected.fun, expected.nfev)
@@ -65,7 +65,9 @@ def test_a_run_over_an_oracle_is_the_same_run() -> None:
     start = torch.from_numpy(X0)[None]
     expected = [
         (int(oracle.queries[0]), moment.iterate.fx.item())
-        for moment in run(oracle, build("zo-adam", 3), start, [direction_generator(np.random.SeedSequence(1))])
+        for moment in run(
+            oracle, build("zo-adam", 3), start, [direction_generator(np.random.SeedSequence(direction_seed(1)))]
+        )
     ]
     for _ in range(1 + 2 * 3):
         optimizer.tell(problem.values(torch.from_numpy(optimizer.ask())))

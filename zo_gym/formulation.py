@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,22 @@ def formulate(
     space = space_of(start, (None, None) if bounds is None else bounds, log_scaled)
     inner = space.seen_from_inside(problem)
     return Formulation(inner, space.from_user(start), space.box, lambda z: export(space.to_user(z)), coarsest)
+
+
+def with_arguments(fun: Any, args: Any) -> Any:
+    """Return f of x alone."""
+    if not isinstance(args, (tuple, list)):
+        raise TypeError(f"args must be a tuple of further arguments of f, got {args!r:.80}. Write args=(value,).")
+    if not args:
+        return fun
+    if not callable(fun):
+        raise TypeError(f"args= are for functions, and problem {fun!r:.80} takes none. Drop them.")
+
+    @wraps(fun, updated=())
+    def applied(x: Any) -> Any:
+        return fun(x, *args)
+
+    return applied
 
 
 def _flat(x: Tensor, as_numpy: bool) -> Any:

@@ -79,9 +79,6 @@ METHODS: dict[str, MethodRecipe] = {
     "true-gradient": MethodRecipe("true-gradient", "span", "sgd", 1, _one, needs_gradient=True),
 }
 
-DEFAULT_METHOD = "gp-tr"
-"""What `minimize` and `Optimizer` use unless told otherwise."""
-
 GROUP = "zo_gym.methods"
 """The group of entry points by which other packages add methods."""
 

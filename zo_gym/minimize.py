@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from zo_gym.auto import AUTO, PORTFOLIO, choose
 from zo_gym.baselines import BASELINES
-from zo_gym.baselines.logged_run import run_logged
+from zo_gym.baselines.logged_run import refuse, run_logged
 from zo_gym.baselines.start import Start
 from zo_gym.checks import check_flag, check_smoothing
 from zo_gym.errors import DivergenceError, ObjectiveError
-from zo_gym.formulation import Formulation, formulate
+from zo_gym.formulation import Formulation, formulate, with_arguments
 from zo_gym.interruption import as_keyboard_interrupts
-from zo_gym.methods import DEFAULT_METHOD, build, require_method
+from zo_gym.methods import build, require_method
 from zo_gym.oracle import OnFailure, Oracle
+from zo_gym.portfolio.conversation import ask_portfolio_run
 from zo_gym.problem import Problem
 from zo_gym.registry import reject_unknown
 from zo_gym.result import Progress, Result, Status
 from zo_gym.rng import direction_generator, make_generator, seed_sequence
-from zo_gym.run import run
+from zo_gym.run import Moment, answer, run
 from zo_gym.run_log import RunLog, Stops
 from zo_gym.step import cost
 
@@ -33,7 +35,7 @@ def minimize(
     x0: Any = None,
     *,
     args: Sequence[Any] = (),
-    method: str = DEFAULT_METHOD,
+    method: str = AUTO,
     budget: int = 5000,
     bounds: Any = None,
     log_scaled: Any = False,
@@ -81,9 +83,10 @@ def minimize(
             such shares, too.
         log_scaled: True for coordinates > 0 that matter by their order of magnitude, e.g. a learning rate: one bool, or
             one for each.
-        method: A key of `zo_gym.METHODS` or `zo_gym.BASELINES`. The default models the gradient from remembered slopes
-            and steps within a trust region; it needs no tuning. "true-gradient" needs a problem with a gradient, whose
-            evaluations are not counted.
+        method: "auto" chooses (`zo_gym.auto.choose`), and the message says what and why: "portfolio", which finds out
+            what kind of function it faces (`zo_gym.portfolio`), unless gradients are too dear or one of the following
+            arguments asks for a method that takes it. Or a key of `zo_gym.METHODS` or `zo_gym.BASELINES`.
+            "true-gradient" needs a problem with a gradient, whose evaluations are not counted.
         budget: Queries (evaluations of f at one point) at most. A step that might not fit is not begun.
         learning_rate: eta; None for the method's default.
         smoothing: mu > 0, the finite difference's length, in units of x; None for 0.01 or the baseline's own.
@@ -123,13 +126,14 @@ def minimize(
         ImportError: The method needs a library that is not installed.
         ObjectiveError: f raised, or returned no finite real number; `.result` holds the best point until then.
 
-    Reference: Algorithm 1 of the paper; Nesterov and Spokoiny (2017).
+    References: Algorithm 1 of the paper and Nesterov and Spokoiny (2017) for the methods with random directions; the
+    parts of `zo_gym.portfolio` name their own.
     """
     _check(method, callback, options, unknown)
     start_seed, noise_seed, direction_seed = seed_sequence(seed).generate_state(3).tolist()
     given = {"bounds": bounds, "log_scaled": log_scaled, "batched": batched, "executor": executor}
     given["catch"] = on_failure != "raise"
-    stated = formulate(_with_arguments(fun, args), x0, partial(make_generator, start_seed), **given)
+    stated = formulate(with_arguments(fun, args), x0, partial(make_generator, start_seed), **given)
     noise = [make_generator(noise_seed, stated.problem.device)]
     oracle = Oracle(stated.problem, budget=budget, noise_std=noise_std, generators=noise, on_failure=on_failure)
     stops = Stops(target, ftol, xtol, max_seconds, window=20 + 10 * stated.problem.dim)
@@ -137,10 +141,15 @@ def minimize(
     numbers = {"learning_rate": learning_rate, "num_directions": num_directions, "smoothing": smoothing}
     parts = {"sampler": sampler, "estimator": estimator, "gradient_model": gradient_model, "update": update}
     parts |= {"weights": weights, "sharpness": sharpness}
+    refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
+    if method == AUTO:
+        asked = refused | numbers | {"noise_std": oracle.noise_std or None}
+        method, log.why = choose(stated.problem.dim, oracle.budget or 0, asked)
     try:
         with as_keyboard_interrupts():
+            if method == PORTFOLIO:
+                return _run_portfolio(log, stated, direction_seed, refused | numbers)
             if method in BASELINES:
-                refused = parts | {"reevaluate": reevaluate or None, "composite": composite or None}
                 begin = Start(stated.start, stated.box, stated.coarsest)
                 return run_logged(log, method, begin, direction_seed, numbers, options or {}, refused)
             return _run_method(log, method, stated, direction_seed, numbers | parts, composite, reevaluate)
@@ -159,7 +168,7 @@ def minimize(
 def _check(method: str, callback: Any, options: Any, unknown: Mapping[str, Any]) -> None:
     """Raise for arguments that are not what `minimize` describes."""
     reject_unknown(unknown, inspect.signature(minimize).parameters.keys() - {"unknown"}, "minimize()")
-    require_method(method, BASELINES)
+    require_method(method, dict.fromkeys([AUTO, PORTFOLIO, *BASELINES]))
     if not isinstance(options, (Mapping, type(None))):
         raise TypeError(f"options must be a dict of keywords, got {options!r:.80}.")
     if options and method not in BASELINES:
@@ -168,22 +177,6 @@ def _check(method: str, callback: Any, options: Any, unknown: Mapping[str, Any])
         )
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback must be a function of a Progress, got {callback!r:.80}. Pass a function, or None.")
-
-
-def _with_arguments(fun: Any, args: Any) -> Any:
-    """Return f of x alone."""
-    if not isinstance(args, (tuple, list)):
-        raise TypeError(f"args must be a tuple of further arguments of f, got {args!r:.80}. Write args=(value,).")
-    if not args:
-        return fun
-    if not callable(fun):
-        raise TypeError(f"args= are for functions, and problem {fun!r:.80} takes none. Drop them.")
-
-    @wraps(fun, updated=())
-    def applied(x: Any) -> Any:
-        return fun(x, *args)
-
-    return applied
 
 
 def _run_method(
@@ -214,7 +207,7 @@ def _run_method(
     log.may_diverge = chosen.update.judge is None
     generators = [direction_generator(np.random.SeedSequence(seed), problem.device)]
     oracle.require_step(cost(chosen, chosen.num_directions, problem.dim, reevaluate=reevaluate))
-    for moment in run(
+    moments = run(
         oracle,
         chosen,
         stated.start[None],
@@ -223,7 +216,26 @@ def _run_method(
         composite=composite,
         box=stated.box,
         reevaluate=reevaluate,
-    ):
+    )
+    return _follow(log, moments)
+
+
+def _run_portfolio(log: RunLog, stated: Formulation, seed: int, refused: Mapping[str, Any]) -> Result:
+    """Run the portfolio until the budget, the target or the callback ends it."""
+    refuse(refused, f"method '{PORTFOLIO}' is complete")
+    log.oracle.require_step(0)
+    conversation = ask_portfolio_run(
+        stated.start,
+        np.random.SeedSequence(seed),
+        box=stated.box,
+        coarsest=stated.coarsest,
+        fits=log.oracle.fits,
+    )
+    return _follow(log, answer(log.oracle, conversation))
+
+
+def _follow(log: RunLog, moments: Iterator[Moment]) -> Result:
+    for moment in moments:
         at = moment.iterate
         status = log.add(at.x[0], at.fx.item(), at.best_x[0], at.best_f.item())
         if status is not None:

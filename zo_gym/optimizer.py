@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zo_gym.auto import AUTO, PORTFOLIO, choose
 from zo_gym.base import Iterate, Method
 from zo_gym.baselines import BASELINES
+from zo_gym.baselines.logged_run import refuse
 from zo_gym.checks import check_flag, check_smoothing
 from zo_gym.composite.box import box_term
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.errors import ObjectiveError
-from zo_gym.methods import DEFAULT_METHOD, Parts, build, require_method
+from zo_gym.methods import Parts, build, require_method
+from zo_gym.portfolio.conversation import ask_portfolio_run
 from zo_gym.registry import reject_unknown
 from zo_gym.result import Result, Status
 from zo_gym.rng import direction_generator, seed_sequence
@@ -23,6 +26,9 @@ from zo_gym.run_log import History
 from zo_gym.space import space_of
 from zo_gym.step import cost
 from zo_gym.structure import structure_of, to_tensor
+
+UNLIMITED = 2**62
+"""The budget that the rule behind "auto" is told, since none is known."""
 
 
 class Optimizer:
@@ -40,7 +46,7 @@ class Optimizer:
 
     Args:
         x0: Start, an array or tensor of any shape, or a list of numbers; points come back in its shape, type and dtype.
-        method: A key of `zo_gym.METHODS`, or a `Method`.
+        method: "auto" and "portfolio" (see `zo_gym.minimize`), a key of `zo_gym.METHODS`, or a `Method`.
         bounds: See `zo_gym.minimize`, as for the next.
         log_scaled: See there.
         smoothing: mu > 0, in units of x; None for 0.01.
@@ -63,7 +69,7 @@ class Optimizer:
         self,
         x0: Any,
         *,
-        method: str | Method = DEFAULT_METHOD,
+        method: str | Method = AUTO,
         bounds: Any = None,
         log_scaled: Any = False,
         smoothing: float | None = None,
@@ -83,25 +89,36 @@ class Optimizer:
             space = space_of(form.start, (None, None) if bounds is None else bounds, log_scaled)
         x = form.start if space is None else space.from_user(form.start)
         x = x if composite is None else x.to(form.coarsest)  # the term's own
-        mu = check_smoothing(smoothing, form.coarsest, len(x))
-        chosen = _method_of(method, len(x), parts, composite=composite, smoothing=mu)
-        cost(chosen, chosen.num_directions, len(x))  # refuses too many directions
-        term = None if composite is None else composite.for_rows(x.new_zeros(1, dtype=torch.int64))
-        if space is not None:
-            term = box_term(space.box)
         self.nfev = 0
-        self._reevaluate = reevaluate
+        self._reevaluate = check_flag("reevaluate", reevaluate)
         self._form, self._space, self._as_numpy = form, space, as_numpy
         self._iterate: Iterate | None = None
         self._history = History()
-        self._conversation = ask_run(
-            chosen,
-            x[None, :],
-            [direction_generator(seed_sequence(seed), x.device)],
-            mu,
-            reevaluate=check_flag("reevaluate", reevaluate),
-            term=None if term is None else lambda rows: term,
-        )
+        _, _, direction_seed = seed_sequence(seed).generate_state(3).tolist()  # as `minimize` draws its directions
+        seeds = np.random.SeedSequence(direction_seed)
+        if method == AUTO:
+            asked = {**parts, "smoothing": smoothing, "composite": composite, "reevaluate": reevaluate or None}
+            method = choose(len(x), UNLIMITED, asked).method
+        if method == PORTFOLIO:
+            own = {"smoothing": smoothing, "composite": composite, "reevaluate": reevaluate or None}
+            refuse(parts | own, f"method '{PORTFOLIO}' is complete")
+            box = None if space is None else space.box
+            self._conversation = ask_portfolio_run(x, seeds, box=box, coarsest=form.coarsest)
+        else:
+            mu = check_smoothing(smoothing, form.coarsest, len(x))
+            chosen = _method_of(method, len(x), parts, composite=composite, smoothing=mu)
+            cost(chosen, chosen.num_directions, len(x))  # refuses too many directions
+            term = None if composite is None else composite.for_rows(x.new_zeros(1, dtype=torch.int64))
+            if space is not None:
+                term = box_term(space.box)
+            self._conversation = ask_run(
+                chosen,
+                x[None, :],
+                [direction_generator(seeds, x.device)],
+                mu,
+                reevaluate=self._reevaluate,
+                term=None if term is None else lambda rows: term,
+            )
         first = next(self._conversation)
         assert isinstance(first, Question)
         self._points = first.points

@@ -167,8 +167,8 @@ def run(
         box: Bounds that no query leaves, instead of a composite term.
         reevaluate: Query f(x) again in each step, for noisy f.
 
-    Yields:
-        The moment after the start (1 query a row) and after every step (`zo_gym.step.cost` queries a row).
+    Returns:
+        An iterator over the moment after the start (1 query a row) and after every step (`zo_gym.step.cost` queries).
     """
     declared = oracle.problem.composite if composite else None
     term: Callable[[np.ndarray | None], RowTerm] | None = None
@@ -177,7 +177,11 @@ def run(
     elif box is not None:
         walls = box_term(box)
         term = lambda rows: walls  # noqa: E731
-    conversation = ask_run(method, x, generators, smoothing, reevaluate=reevaluate, term=term, fits=oracle.fits)
+    return answer(oracle, ask_run(method, x, generators, smoothing, reevaluate=reevaluate, term=term, fits=oracle.fits))
+
+
+def answer(oracle: Oracle, conversation: Conversation) -> Iterator[Moment]:
+    """Answer the questions of a conversation from an oracle, and yield its moments."""
     item = next(conversation)
     while True:
         try:

@@ -87,6 +87,7 @@ class RunLog:
 
     Attributes:
         uses_last: The result is the last iterate, not the best one.
+        why: Which method was chosen and why, for the message; empty where the user chose it.
         may_diverge: The steps have a fixed size, so that f can explode.
         best: The best point (d,) and f there; None before f(x0) is known.
     """
@@ -100,6 +101,7 @@ class RunLog:
     ) -> None:
         self.oracle = oracle
         self.uses_last = self.may_diverge = False
+        self.why = ""
         self._stops, self._callback, self._export = stops, callback, export
         self._history = History()
         self.best: tuple[Tensor, float] | None = None
@@ -174,5 +176,6 @@ class RunLog:
         success = status.is_success
         if success and status is not Status.TARGET and not self.best[1] < self._first:
             success, message = False, f"{message} No point better than x0 was found."
+        message += f" Chosen by method='auto': {self.why}." if self.why else ""
         trace, nit = self._history.trace(), self._history.nit
         return Result(self._export(found[0]), found[1], self.nfev, nit, success, int(status), message, trace)

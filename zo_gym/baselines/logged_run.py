@@ -19,6 +19,15 @@ class _Stop(Exception):  # noqa: N818, no error
     """Ends a baseline's run from inside its call of f, with the `Status` why."""
 
 
+def refuse(given: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError for the first of these arguments that was given."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{what}: {name}= is for the methods in zo_gym.METHODS, got {value!r:.80}. Drop it, or choose one."
+            )
+
+
 def run_logged(
     log: RunLog,
     method: str,
@@ -29,12 +38,7 @@ def run_logged(
     refused: Mapping[str, Any],
 ) -> Result:
     """Let a baseline run until it converges, or the budget, the target or the callback ends it."""
-    for name, value in refused.items():
-        if value is not None:
-            raise ValueError(
-                f"method '{method}' is a baseline and complete: {name}= is for the methods in zo_gym.METHODS, got "
-                f"{value!r:.80}. Drop it."
-            )
+    refuse(refused, f"method '{method}' is a baseline and complete")
     log.oracle.require_step(0)
     given = {name: value for name, value in arguments.items() if value is not None}
     for name in given.keys() & options.keys():
