@@ -163,8 +163,11 @@ def test_a_signal_ends_the_run_with_its_best_point(number: signal.Signals, tmp_p
     script = tmp_path / "run.py"
     script.write_text(
         textwrap.dedent("""
+        import signal
         import time
         from zo_gym import minimize
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
         def fun(x):
             time.sleep(0.002)
