@@ -632,7 +632,7 @@ def test_a_file_instead_of_a_folder_is_told_what_is_expected(
     assert "No run folder" not in said
 
 
-@pytest.mark.parametrize("mode", [["--figure", "tables"], ["--pretrained", "digits-attack"]])
+@pytest.mark.parametrize("mode", [["--figure", "tables"], ["--pretrained", "digits-attack"], ["--peers"]])
 @pytest.mark.parametrize("option", [["--seeds", "3"], ["--budget", "9"], ["--from-scratch"], ["runs/some"]])
 def test_options_of_run_folders_are_refused_where_they_change_nothing(
     mode: list[str], option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -649,6 +649,9 @@ def test_options_of_run_folders_are_refused_where_they_change_nothing(
         (["--figure", "tables", "--workers", "3"], "--figure takes no --workers, got 3."),
         (["--pretrained", "digits-attack", "--results", "there"], "--pretrained takes no --results, got there."),
         (["--pretrained", "digits-attack", "--figure", "tables"], "--pretrained takes no --figure, got tables."),
+        (["--peers", "--figure", "tables"], "--peers takes no --figure, got tables."),
+        (["--figure", "tables", "--dims", "5"], "--figure takes no --dims, got (5,)."),
+        (["--pretrained", "digits-attack", "--quick"], "--pretrained takes no --quick, got True."),
     ],
 )
 def test_options_of_another_mode_are_refused(
@@ -657,7 +660,7 @@ def test_options_of_another_mode_are_refused(
     assert f"error: {message} Drop one of the two" in fail(evaluate.main, "evaluate.py", arguments, monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"]])
+@pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"], ["--peers"]])
 def test_what_needs_a_checkout_says_so(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

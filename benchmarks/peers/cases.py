@@ -156,9 +156,9 @@ def cases_of(suite: str, dims: Sequence[int], functions: Sequence[str], instance
         lookup(dict.fromkeys(found.functions), name, f"function of suite '{suite}'")
     return [
         Case(suite, function, dim, instance)
+        for instance in instances  # the outer loop, so that half a run is one of all functions
         for function in functions or found.functions
         for dim in _dims(found, function, dims)
-        for instance in instances
     ]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.figures.style import Line, line_of
 from benchmarks.peers.cases import SUITES
+from benchmarks.peers.solvers import PEERS
 from benchmarks.peers.summary import Outcome
 from benchmarks.peers.targets import first_hits
 
@@ -53,45 +54,59 @@ def draw_profiles(by_budget: Mapping[int, Mapping[str, Sequence[Outcome]]]) -> F
     present = {outcome.case.function for found in by_budget.values() for of in found.values() for outcome in of}
     panels = {name: set(members) & present for name, members in suite.groups.items() if set(members) & present}
     panels = {"all functions": present, **(panels if len(panels) > 1 else {})}
-    rows = math.ceil(len(panels) / COLUMNS)
-    columns = min(COLUMNS, len(panels))
+    rows, columns = math.ceil(len(panels) / COLUMNS), min(COLUMNS, len(panels))
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 1.2), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    solvers = dict.fromkeys(solver for found in by_budget.values() for solver in found)
-    for axis, (name, functions) in zip(axes, panels.items(), strict=False):
-        places = {True: 0, False: 0}
-        for solver in solvers:
+    axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
+    lines = _lines(by_budget)
+    for (name, functions), axis in zip(panels.items(), axes, strict=False):
+        for solver, line in lines.items():
             of = {
-                budget: [o for o in found[solver] if o.case.function in functions]
+                budget: [outcome for outcome in found[solver] if outcome.case.function in functions]
                 for budget, found in by_budget.items()
                 if solver in found
             }
-            ours = bool(next(iter(of.values()))[0].record.meta["ours"])
-            line = line_of(solver, "policy" if ours else "peer", places[ours])
-            places[ours] += 1
             _draw(axis, of, line, suite.noisy)
-        axis.set(xscale="log", ylim=(0, 1 if suite.noisy else None), title=name)
+        axis.set(xscale="log", xlim=(1 / first.case.dim, 1.05 * max(by_budget)), ylim=(0, None), title=name)
+        axis.set(xlabel="queries / d", ylabel="share of targets hit")
         axis.grid(alpha=0.25, linewidth=0.5)
     for axis in axes:
         axis.set_axis_off()
-    figure.supxlabel("queries / d")
-    figure.supylabel("share of targets hit")
     figure.suptitle(f"{suite.title}, d = {first.case.dim}")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
+def _lines(by_budget: Mapping[int, Mapping[str, Sequence[Outcome]]]) -> dict[str, Line]:
+    """Return solver -> its line, the same in all figures, in the order of the legend: by the share in the end."""
+    last = {solver: found for _, of in sorted(by_budget.items()) for solver, found in of.items()}
+    methods = [solver for solver, found in last.items() if found[0].record.meta["ours"]]
+    return {
+        solver: line_of(solver, "policy", methods.index(solver))
+        if solver in methods
+        else line_of(solver, "peer", list(PEERS).index(solver))
+        for solver in sorted(last, key=lambda solver: -_mean_share(last[solver]))
+    }
+
+
+def _mean_share(outcomes: Sequence[Outcome]) -> float:
+    return float(np.mean([outcome.share for outcome in outcomes]))
+
+
 def _draw(axis: Axes, outcomes: Mapping[int, Sequence[Outcome]], line: Line, noisy: bool) -> None:
     """Draw one solver: the steps of its longest run, and a mark at the end of each budget."""
     budgets = sorted(outcomes)
-    ends = [float(np.mean([outcome.share for outcome in outcomes[budget]])) for budget in budgets]
+    ends = [_mean_share(outcomes[budget]) for budget in budgets]
     label = str(outcomes[budgets[-1]][0].record.meta["label"])
-    look = {"color": line.colour, "linestyle": line.dashes, "linewidth": line.width, "zorder": line.height}
-    marks = {"color": line.colour, "linestyle": "none", "marker": "o", "markersize": 3, "zorder": line.height + 1}
+    look: dict[str, Any] = {
+        "color": line.colour,
+        "linestyle": line.dashes,
+        "linewidth": line.width,
+        "zorder": line.height,
+    }
     if noisy:
         axis.plot(budgets, ends, label=label, **look)
     else:
         x, y = profile(outcomes[budgets[-1]])
         axis.plot(x, y, drawstyle="steps-post", label=label, **look)
-    axis.plot(budgets, ends, **marks)
+    axis.plot(budgets, ends, "o", color=line.colour, markersize=3, zorder=line.height + 1)

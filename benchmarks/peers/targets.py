@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-TARGETS: np.ndarray = 10.0 ** np.linspace(2, -8, 51)
+TARGETS: np.ndarray = 10.0 ** (np.arange(10, -41, -1) / 5)
 """The 51 targets, in units of f above its optimum, from the easiest to the hardest."""
 
 
