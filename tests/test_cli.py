@@ -26,6 +26,7 @@ from zo_gym.agents import evaluate, train, training_run
 from zo_gym.agents.arguments import TrainArgs, check_resumed, load_args
 from zo_gym.agents.curves import draw_starts, run_method
 from zo_gym.agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
+from zo_gym.agents.peer_options import PeerOptions
 from zo_gym.agents.policies.bundle import load_policy
 from zo_gym.agents.train import run_training
 from zo_gym.files import provenance
@@ -104,7 +105,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
 @pytest.mark.parametrize(("script", "arguments"), [("train.py", TrainArgs), ("evaluate.py", EvaluateArgs)])
 def test_help_names_every_argument(script: str, arguments: Any) -> None:
     shown = subprocess.run(command(script, "--help"), capture_output=True, text=True, timeout=60, check=True).stdout
-    for field in fields(arguments):
+    shown_fields = [
+        field for field in fields(arguments) if field.name != "comparison"
+    ]  # whose fields are shown instead
+    for field in (*shown_fields, *(fields(PeerOptions) if arguments is EvaluateArgs else ())):
         name = "RUN" if field.name == "run" else "--" + field.name.replace("_", "-")
         assert name in shown
 

@@ -3,8 +3,8 @@
 The package coco-experiment (module cocoex) holds them. It does not tell f_opt, but writes the optimum to a file of a
 fixed name in the working folder; f there is f_opt, which COCO itself confirms (`final_target_hit`).
 
-The noise-free value of a function of bbob-noisy is not told either. Its functions come in threes that share the
-function below the noise (Finck et al. 2009), and the third of them has additive noise that most queries are spared: a
+The noise-free value of a function of bbob-noisy is not told either. As Finck et al. (2009) define them, its functions
+come in threes that share the function below the noise, and the third has additive noise that most queries are spared: a
 query is f + 1000 alpha + 1.01e-8, plus a Cauchy variate with probability 0.05 or 0.2. So the median of 101 of its
 queries is exact, but with probability below 1e-10.
 """

@@ -60,7 +60,7 @@ def nevergrad_ngopt(search: Search) -> np.ndarray:
     from nevergrad.optimization import metamodel
 
     # numpy 2.4 no longer takes float() of an array with one element, on which Nevergrad 1.0.12 relies here.
-    metamodel.float = lambda value: np.asarray(value).item()
+    vars(metamodel)["float"] = lambda value: np.asarray(value).item()
     array = nevergrad.p.Array(init=search.start).set_bounds(search.lower, search.upper)
     array.random_state.seed(search.seed)
     found = nevergrad.optimizers.registry["NGOpt"](array, budget=search.budget).minimize(search.f)
