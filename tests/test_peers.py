@@ -16,7 +16,7 @@ import pytest
 from benchmarks.peers import coco, solvers
 from benchmarks.peers.cases import SUITES, Case, Suite, cases_of
 from benchmarks.peers.coco import coco_instance
-from benchmarks.peers.command import compare_peers, plan_of
+from benchmarks.peers.command import compare_peers, plan_of, write_suite
 from benchmarks.peers.figure import draw_profiles, profile
 from benchmarks.peers.oracle import CountedFunction, Instance, Search, Spent
 from benchmarks.peers.own_problems import attack_instance, classification_instance
@@ -306,7 +306,7 @@ def store(folder: Path, solver: str, function: str, gap: float, **facts: Any) ->
             run_name(solver, 10),
             1,
             np.array([1, 30]),
-            np.array([[200.0, 2.0 + gap]]),
+            np.array([[1e9, 2.0 + gap]]),
             None,
             np.array([30]),
             {},
@@ -361,6 +361,18 @@ def test_where_no_optimal_value_is_known_the_least_f_wins(tmp_path: Path) -> Non
     assert winners_of(found) == {"f001": (["amm"], 3.0)}
     assert [line.solver for line in lines_of(found)] == ["amm", "pycma"]
     assert "| AMM | 1 | 3 |" in write_tables("toy", [found], tmp_path)[0].read_text(encoding="utf-8")
+
+
+def test_a_first_value_after_the_budget_is_none_within_it(tmp_path: Path) -> None:
+    def late(search: Search) -> None:
+        for _ in range(40):
+            search.f(search.start)
+
+    values = iter([math.nan] * 35 + [1.0] * 5)
+    save_record(tmp_path, replace(run(late, box(lambda x: next(values))), method="scipy-powell@20d"))
+    (early,) = outcomes_of(tmp_path, [CASE], ["scipy-powell"], 5)["scipy-powell"]
+    (whole,) = outcomes_of(tmp_path, [CASE], ["scipy-powell"], 20)["scipy-powell"]
+    assert (early.f, early.share, whole.f) == (math.inf, 0.0, 1.0)
 
 
 def test_the_profile_rises_by_one_step_a_target_and_ends_at_the_share(tmp_path: Path) -> None:
@@ -552,6 +564,19 @@ def test_the_command_runs_keeps_and_reports(tmp_path: Path, capsys: pytest.Captu
     assert "3 runs to do" in capsys.readouterr().out
     compare_peers(options, tmp_path, 1)
     assert "All runs are in" in capsys.readouterr().out
+
+
+def test_without_an_optimal_value_the_command_draws_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = replace(SUITES["toy"], open=lambda case: replace(box(), f_opt=math.nan))
+    monkeypatch.setitem(SUITES, "toy", unknown)
+    plan = plan_of(
+        PeerOptions(suites=("toy",), instances=(1,), budgets=(2,), methods=("rand-ada",), solvers=("scipy-powell",))
+    )
+    for job in jobs_left(plan.cases["toy"], plan.solvers, (2,), 600.0, tmp_path / "runs"):
+        do_job(job, tmp_path / "runs", {})
+    written = write_suite("toy", plan.cases["toy"], plan, tmp_path)
+    assert {file.suffix for file in written} == {".md", ".csv"}
+    assert "| solver | wins | mean f |" in written[0].read_text(encoding="utf-8")
 
 
 @needs_coco

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,8 +109,9 @@ def write_suite(suite: str, cases: Sequence[Case], plan: Plan, folder: Path) -> 
         if not by_budget:
             continue
         comparisons += by_budget.values()
-        written.append(folder / f"{suite}-d{dim}.png")
-        save_figure(draw_profiles(by_budget), written[-1])
+        if not math.isnan(next(iter(next(iter(by_budget.values())).values()))[0].share):  # the optimal value is known
+            written.append(folder / f"{suite}-d{dim}.png")
+            save_figure(draw_profiles(by_budget), written[-1])
     if not comparisons:
         return []
     tables = write_tables(suite, comparisons, folder)

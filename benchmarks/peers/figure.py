@@ -58,6 +58,7 @@ def draw_profiles(by_budget: Mapping[int, Mapping[str, Sequence[Outcome]]]) -> F
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 1.2), layout="constrained")
     axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
     lines = _lines(by_budget)
+    least = min(by_budget) if suite.noisy else 1 / first.case.dim
     for (name, functions), axis in zip(panels.items(), axes, strict=False):
         for solver, line in lines.items():
             of = {
@@ -66,7 +67,7 @@ def draw_profiles(by_budget: Mapping[int, Mapping[str, Sequence[Outcome]]]) -> F
                 if solver in found
             }
             _draw(axis, of, line, suite.noisy)
-        axis.set(xscale="log", xlim=(1 / first.case.dim, 1.05 * max(by_budget)), ylim=(0, None), title=name)
+        axis.set(xscale="log", xlim=(least / 1.05, 1.05 * max(by_budget)), ylim=(0, None), title=name)
         axis.set(xlabel="queries / d", ylabel="share of targets hit")
         axis.grid(alpha=0.25, linewidth=0.5)
     for axis in axes:

@@ -33,11 +33,11 @@ class Outcome:
 
     @property
     def f(self) -> float:
-        """Return the least f within the budget; of a noisy problem the true f at the point that was returned."""
+        """Return the least f within the budget, infinity without any; of a noisy problem the true f where it ended."""
         if "final_f" in self.record.extras:
             return float(self.record.extras["final_f"][0])
         known = self.record.queries <= self.budget * self.case.dim
-        return float(self.record.best[0, known][-1])
+        return float(self.record.best[0, known].min(initial=math.inf))
 
     @property
     def share(self) -> float:

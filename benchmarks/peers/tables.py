@@ -18,10 +18,10 @@ Comparison = dict[str, list[Outcome]]
 def suite_table(lines: Sequence[Line]) -> str:
     """Return one table as Markdown under a heading; the best share of each column is bold."""
     first = lines[0]
-    several = len(first.shares) > 1
     columns = [("all", [line.share for line in lines])]
-    columns += [(name, [line.shares[name] for line in lines]) for name in first.shares if several]
-    columns = [(name, values) for name, values in columns if not all(map(math.isnan, values))]
+    columns += [(name, [line.shares[name] for line in lines]) for name in first.shares]
+    known = [(name, values) for name, values in columns if not all(map(math.isnan, values))]
+    columns = known if len(known) > 2 else known[:1]  # a single group is all there is
     header = ["solver", *(name for name, _ in columns), "wins", "mean f", "failures", "µs per query"]
     rows = []
     for place, line in enumerate(lines):
