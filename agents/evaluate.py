@@ -58,7 +58,7 @@ class EvaluateArgs:
     """For --pretrained and --peers: processes, one CPU thread each."""
     out: Path | None = None
     """Where what is written goes; None: RUN/evaluation, RESULTS/figures, results/pretrained/NAME, or results/peers."""
-    comparison: Annotated[PeerOptions, tyro.conf.arg(name="")] = field(default_factory=PeerOptions)
+    comparison: PeerOptions = field(default_factory=PeerOptions)
     """For --peers."""
 
 
@@ -206,7 +206,7 @@ def report(curves: Sequence[Curves], name: str, out: Path) -> list[dict[str, Any
 def main() -> None:
     """Run evaluate.py."""
     with fail_clearly():
-        args = tyro.cli(EvaluateArgs)
+        args = tyro.cli(EvaluateArgs, config=(tyro.conf.OmitArgPrefixes,))
         if args.peers:
             run_peers(args)
         elif args.pretrained is not None:
