@@ -167,7 +167,7 @@ def test_the_curve_holds_the_best_f_where_it_falls_and_at_the_end() -> None:
 def test_a_solver_that_raises_counts_with_what_it_has_and_is_listed(tmp_path: Path) -> None:
     def failing(search: Search) -> None:
         search.f(np.array([1.0, 1.0, 0.5]))
-        raise ZeroDivisionError("a singular matrix")
+        raise ZeroDivisionError("a singular\n  matrix")
 
     record = run(failing)
     assert record.meta["failure"] == "ZeroDivisionError: a singular matrix"

@@ -84,7 +84,7 @@ def run_case(job: PeerJob, solver: PeerSolver, instance: Instance, facts: Mappin
         except Spent:
             failure = f"out of time: {job.seconds:g} s" if f.out_of_time else ""
         except Exception as error:
-            failure = f"{type(error).__name__}: {error}"[:300]
+            failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     seconds = time.perf_counter() - started
     final_x = next((x for x in (returned, f.recommended, f.best_x) if x is not None), instance.start)
     queries, best = f.curve()
