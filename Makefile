@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 DOCS_STAMP = $(VENV)/.installed-docs
+PEERS_STAMP = $(VENV)/.installed-peers
 # constraints.txt pins what Python 3.11 and later can install; 3.10 gets the newest versions that support it.
 PINNED = $$($(BIN)/python -c "import sys; print('--constraint constraints.txt' * (sys.version_info >= (3, 11)))")
 # Processes that share the tests; "auto" is one for each core.
@@ -11,7 +12,7 @@ JOBS ?= auto
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 ARGS ?=
 
-.PHONY: help install train test check format bench paper paper-quick policies policies-quick docs nightly clean
+.PHONY: help install train test check format bench paper paper-quick policies policies-quick peers peers-quick docs nightly clean
 
 help:
 	@echo "make train            train DDPG on the default problem and print the comparison (ARGS='--seed 1 ...')"
@@ -24,6 +25,8 @@ help:
 	@echo "make paper-quick      the same chain on small problems, in minutes, with checks of the outcome"
 	@echo "make policies         learned policies against everything else, into results/policies; resumable, hours"
 	@echo "make policies-quick   the same on small problems, in minutes"
+	@echo "make peers            minimize against other libraries on COCO's bbob, into results/peers; resumable, many hours"
+	@echo "make peers-quick      the same on a few functions, under two minutes"
 	@echo "make nightly          all tests, the slow ones too, with more and with random examples of hypothesis"
 	@echo "make install          only make the environment; make clean removes it and whatever was built"
 
@@ -34,6 +37,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet $(PINNED) --editable '.[docs]'
+	@touch $@
+
+$(PEERS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet $(PINNED) --editable '.[peers]'
 	@touch $@
 
 install: $(STAMP)
@@ -79,6 +86,12 @@ policies: $(STAMP)
 
 policies-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.policies --quick $(ARGS)
+
+peers: $(PEERS_STAMP)
+	$(BIN)/python evaluate.py --peers $(ARGS)
+
+peers-quick: $(PEERS_STAMP)
+	$(BIN)/python evaluate.py --peers --quick $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

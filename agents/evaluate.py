@@ -1,4 +1,4 @@
-"""`python evaluate.py RUN`: a trained policy on fresh starts; `--pretrained NAME`: a shipped one; `--figure NAME`."""
+"""`python evaluate.py RUN`: a trained policy on fresh starts. Also `--pretrained NAME`, `--figure NAME`, `--peers`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +22,7 @@ from .arguments import TrainArgs, load_args, resolve_device
 from .compare import FIRST_TEST_SEED, compare, markdown, print_table, rows_of
 from .console import fail_clearly, saving_to
 from .curves import Curves, grid_of, on_grid
+from .peer_options import PeerOptions
 from .plots import figure
 from .policies.bundle import load_policy
 from .training_run import prepare, train_in_memory
@@ -29,7 +30,7 @@ from .training_run import prepare, train_in_memory
 
 @dataclass(frozen=True)
 class EvaluateArgs:
-    """Run a trained policy on fresh starts beside its controls; or redraw a figure of the paper from stored results."""
+    """Run a trained policy on fresh starts beside its controls; or redraw a figure; or compare with other libraries."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """A run folder, or a policy folder (config.json + weights.safetensors). Not with --figure."""
@@ -37,6 +38,8 @@ class EvaluateArgs:
     """Redraw this from the results of `make paper`; "estimators" measures theory against practice, with no results."""
     pretrained: str | None = None
     """Attack fresh images with this policy that ships with the package, beside its controls; results are kept."""
+    peers: bool = False
+    """Compare zo_gym.minimize with other libraries' optimisers at equal queries (pip install 'zo-gym[peers]')."""
     results: Path = Path("results/paper")
     """For --figure: where `make paper` keeps its results. What is drawn goes to its subfolder figures, or to --out."""
     seeds: int = 10
@@ -52,9 +55,11 @@ class EvaluateArgs:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network lives."""
     workers: int = 2
-    """For --pretrained: processes, one CPU thread each."""
+    """For --pretrained and --peers: processes, one CPU thread each."""
     out: Path | None = None
-    """Where what is written goes; None: RUN/evaluation, RESULTS/figures, or results/pretrained/NAME."""
+    """Where what is written goes; None: RUN/evaluation, RESULTS/figures, results/pretrained/NAME, or results/peers."""
+    comparison: PeerOptions = field(default_factory=PeerOptions)
+    """For --peers."""
 
 
 def learn_from_scratch(args: TrainArgs, settings: dict[str, Any], seeds: Sequence[int]) -> Curves:
@@ -130,10 +135,24 @@ def run_pretrained(args: EvaluateArgs) -> Path:
     return folder
 
 
+def run_peers(args: EvaluateArgs) -> list[Path]:
+    """Do what `python evaluate.py --peers` does, and return the files written.
+
+    Raises:
+        ValueError: An option is not as described, or one of another mode was given, too; or runs could not begin.
+        ImportError: This is not a checkout of the repository, or a library is missing.
+    """
+    _refuse_others(args, "--peers", "peers", "workers", *vars(args.comparison))
+    compare_peers = from_benchmarks("peers.command", "compare_peers", "--peers")
+    files: list[Path] = compare_peers(args.comparison, args.out, args.workers)
+    return files
+
+
 def _refuse_others(args: EvaluateArgs, mode: str, *own: str) -> None:
     """Raise ValueError for an argument beside `mode` that is neither its own nor for all modes."""
-    for name, given in vars(args).items():
-        if name not in (*own, "device", "out") and given != getattr(EvaluateArgs, name):
+    defaults = {**vars(EvaluateArgs()), **vars(PeerOptions())}
+    for name, given in {**vars(args), **vars(args.comparison)}.items():
+        if name not in (*own, "device", "out", "comparison") and given != defaults[name]:
             what = f"run folder, got {given}" if name == "run" else f"--{name.replace('_', '-')}, got {given}"
             raise ValueError(f"{mode} takes no {what}. Drop one of the two.")
 
@@ -148,7 +167,9 @@ def run_evaluation(args: EvaluateArgs) -> list[dict[str, Any]]:
     check_integer("--first-seed", args.first_seed, 0)
     check_at_least("--exploration", args.exploration or 0.0, 0.0)
     if args.run is None:
-        raise ValueError("Pass a run folder that train.py made, --pretrained, or --figure. See evaluate.py --help")
+        raise ValueError(
+            "Pass a run folder that train.py made, --pretrained, --figure, or --peers. See evaluate.py --help"
+        )
     _refuse_others(args, "a run folder", "run", "seeds", "first_seed", "exploration", "budget", "from_scratch")
     if not args.run.exists():
         raise FileNotFoundError(f"No run folder at {args.run}. Train one first: python train.py")
@@ -185,8 +206,10 @@ def report(curves: Sequence[Curves], name: str, out: Path) -> list[dict[str, Any
 def main() -> None:
     """Run evaluate.py."""
     with fail_clearly():
-        args = tyro.cli(EvaluateArgs)
-        if args.pretrained is not None:
+        args = tyro.cli(EvaluateArgs, config=(tyro.conf.OmitArgPrefixes,))
+        if args.peers:
+            run_peers(args)
+        elif args.pretrained is not None:
             run_pretrained(args)
         elif args.figure is not None:
             redraw(args)

@@ -1,10 +1,11 @@
 """Experiments: every method on every problem at equal queries, one result file each; tables and figures from them.
 
-Commands, each `python -m benchmarks.NAME`:
+Commands, each `python -m benchmarks.NAME` but for peers:
 
 - paper: the paper's section 4 (`make paper`, `make paper-quick`)
 - policies: learned policies against everything else (`make policies`, `make policies-quick`)
 - speed: what the package adds to the cost of f and of training (`make bench`)
+- peers: other libraries' optimisers against `minimize` (`python evaluate.py --peers`)
 - publish: copies a policy of the benchmark into the package, with a card
 
 Parts, in the order in which they are used:

@@ -12,19 +12,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from benchmarks.plan import Table, jobs_of
-from benchmarks.worker import Done, work
+from benchmarks.worker import work
 from zo_gym.checks import check_integer
 from zo_gym.files import provenance, write_json
+
+T = TypeVar("T")
 
 
 class JobsFailedError(RuntimeError):
@@ -106,23 +108,34 @@ def run_all(
     with tqdm(total=sum(map(len, waves)), unit="job", disable=not progress, smoothing=0.05) as bar:
         for wave in waves:
             pending = {executor.submit(work, table, job, folder) for job in wave}
-            try:
-                while pending:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        finished: Done = future.result()
-                        memory[finished.process] = finished.kibibytes
-                        failures += [finished.failure] if finished.failure else []
-                        bar.set_postfix_str(f"{finished.job.task} {finished.job.method}")
-                        bar.update()
-            except BaseException:
-                left = [future for future in pending if not future.cancel()]
-                bar.write(f"Finishing the {len(left)} job(s) in progress; press Ctrl-C again to stop at once.")
-                wait(left)
-                raise
+            for finished in results_of(pending, bar):
+                memory[finished.process] = finished.kibibytes
+                failures += [finished.failure] if finished.failure else []
+                bar.set_postfix_str(f"{finished.job.task} {finished.job.method}")
     if failures:
         raise JobsFailedError(f"{len(failures)} job(s) failed; everything else is kept. The first: {failures[0]}")
     return 1024 * sum(memory.values())
+
+
+def results_of(pending: Iterable[Future[T]], bar: Any) -> Iterator[T]:
+    """Yield the results of jobs as they come; an exception, e.g. Ctrl-C, waits for the jobs in progress alone.
+
+    Args:
+        pending: What an executor's `submit` returned for each job.
+        bar: A bar of tqdm, which counts the jobs.
+    """
+    left = set(pending)
+    try:
+        while left:
+            done, left = wait(left, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+                bar.update()
+    except BaseException:
+        running = [future for future in left if not future.cancel()]
+        bar.write(f"Finishing the {len(running)} job(s) in progress; press Ctrl-C again to stop at once.")
+        wait(running)
+        raise
 
 
 @contextmanager

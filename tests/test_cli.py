@@ -26,6 +26,7 @@ from zo_gym.agents import evaluate, train, training_run
 from zo_gym.agents.arguments import TrainArgs, check_resumed, load_args
 from zo_gym.agents.curves import draw_starts, run_method
 from zo_gym.agents.evaluate import EvaluateArgs, learn_from_scratch, run_evaluation
+from zo_gym.agents.peer_options import PeerOptions
 from zo_gym.agents.policies.bundle import load_policy
 from zo_gym.agents.train import run_training
 from zo_gym.files import provenance
@@ -104,7 +105,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
 @pytest.mark.parametrize(("script", "arguments"), [("train.py", TrainArgs), ("evaluate.py", EvaluateArgs)])
 def test_help_names_every_argument(script: str, arguments: Any) -> None:
     shown = subprocess.run(command(script, "--help"), capture_output=True, text=True, timeout=60, check=True).stdout
-    for field in fields(arguments):
+    shown_fields = [
+        field for field in fields(arguments) if field.name != "comparison"
+    ]  # whose fields are shown instead
+    for field in (*shown_fields, *(fields(PeerOptions) if arguments is EvaluateArgs else ())):
         name = "RUN" if field.name == "run" else "--" + field.name.replace("_", "-")
         assert name in shown
 
@@ -632,7 +636,7 @@ def test_a_file_instead_of_a_folder_is_told_what_is_expected(
     assert "No run folder" not in said
 
 
-@pytest.mark.parametrize("mode", [["--figure", "tables"], ["--pretrained", "digits-attack"]])
+@pytest.mark.parametrize("mode", [["--figure", "tables"], ["--pretrained", "digits-attack"], ["--peers"]])
 @pytest.mark.parametrize("option", [["--seeds", "3"], ["--budget", "9"], ["--from-scratch"], ["runs/some"]])
 def test_options_of_run_folders_are_refused_where_they_change_nothing(
     mode: list[str], option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -649,6 +653,9 @@ def test_options_of_run_folders_are_refused_where_they_change_nothing(
         (["--figure", "tables", "--workers", "3"], "--figure takes no --workers, got 3."),
         (["--pretrained", "digits-attack", "--results", "there"], "--pretrained takes no --results, got there."),
         (["--pretrained", "digits-attack", "--figure", "tables"], "--pretrained takes no --figure, got tables."),
+        (["--peers", "--figure", "tables"], "--peers takes no --figure, got tables."),
+        (["--figure", "tables", "--dims", "5"], "--figure takes no --dims, got (5,)."),
+        (["--pretrained", "digits-attack", "--quick"], "--pretrained takes no --quick, got True."),
     ],
 )
 def test_options_of_another_mode_are_refused(
@@ -657,7 +664,7 @@ def test_options_of_another_mode_are_refused(
     assert f"error: {message} Drop one of the two" in fail(evaluate.main, "evaluate.py", arguments, monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"]])
+@pytest.mark.parametrize("arguments", [["--figure", "tables"], ["--pretrained", "digits-attack"], ["--peers"]])
 def test_what_needs_a_checkout_says_so(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

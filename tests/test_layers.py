@@ -41,7 +41,7 @@ LAYERS: list[set[str]] = [
     {"meta.train"},
     {"meta", "zo_gym"},
     # Agents.
-    {"agents", "agents.console", "agents.networks", "agents.presets"},
+    {"agents", "agents.console", "agents.networks", "agents.peer_options", "agents.presets"},
     {"agents.sb3.slope_buffer"},
     {"agents.algorithms"},
     {"agents.sb3"},
@@ -63,7 +63,7 @@ LAYERS: list[set[str]] = [
         "benchmarks.runner",
         "benchmarks.seconds_per_step",
     },
-    {"benchmarks.paper", "benchmarks.policies", "benchmarks.speed"},
+    {"benchmarks.paper", "benchmarks.peers", "benchmarks.policies", "benchmarks.speed"},
     # The scripts.
     {"evaluate", "train"},
 ]

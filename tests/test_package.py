@@ -252,6 +252,6 @@ def test_extras_split_the_requirements(wheel: Path) -> None:
     core = {line.split(">")[0] for line in required if "extra ==" not in line}
     assert core == {"numpy", "torch", "gymnasium", "scipy", "scikit-learn", "safetensors", "pooch"}
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra")}
-    assert extras == {"agents", "baselines", "plot", "test", "dev", "docs"}
+    assert extras == {"agents", "baselines", "peers", "plot", "test", "dev", "docs"}
     of_agents = {line.split(">")[0].replace("-", "_") for line in required if 'extra == "agents"' in line}
     assert of_agents == set(EXTRAS) - {"cma"}
