@@ -96,7 +96,7 @@ PEERS: dict[str, PeerSolver] = {
 }
 """What `minimize` is compared with. No key is also a method's name."""
 
-DEFAULT_METHODS = ("gp-tr", "gp", "rand-ada")
+DEFAULT_METHODS = ("auto", "gp-tr", "gp", "rand-ada")
 """The methods of `zo_gym.minimize` that are run unless others are asked for."""
 
 
