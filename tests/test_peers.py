@@ -29,6 +29,7 @@ from benchmarks.peers.targets import TARGETS, first_hits, share_hit
 from benchmarks.stored_runs import Record, load_record, save_record
 from zo_gym import BASELINES, METHODS
 from zo_gym.agents.peer_options import PeerOptions
+from zo_gym.auto import AUTO, PORTFOLIO
 from zo_gym.minimize import minimize
 
 needs_coco = pytest.mark.skipif(find_spec("cocoex") is None, reason=f"needs coco-experiment: {coco.INSTALL}")
@@ -401,24 +402,21 @@ def test_the_figure_has_a_panel_a_group_and_a_line_a_solver(tmp_path: Path) -> N
 
 def test_no_peer_has_the_name_of_a_method() -> None:
     assert not PEERS.keys() & (METHODS.keys() | BASELINES.keys())
-    assert METHODS.keys() >= set(DEFAULT_METHODS)
+    assert {*METHODS, AUTO, PORTFOLIO} >= set(DEFAULT_METHODS)
 
 
-@pytest.mark.parametrize("takes_bounds", [True, False])
-def test_minimize_is_given_the_box_if_it_takes_one(takes_bounds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minimize_is_given_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
-    def bounded(fun: Any, x0: Any, *, method: str, budget: int, seed: int, bounds: Any = None) -> Any:
-        given.update(method=method, budget=budget, bounds=bounds)
-        return minimize(fun, x0, method=method, budget=budget, seed=seed)
+    def bounded(fun: Any, x0: Any, **keywords: Any) -> Any:
+        given.update(keywords)
+        return minimize(fun, x0, **keywords)
 
-    def unbounded(fun: Any, x0: Any, *, method: str, budget: int, seed: int) -> Any:
-        return bounded(fun, x0, method=method, budget=budget, seed=seed)
-
-    monkeypatch.setattr(solvers, "minimize", bounded if takes_bounds else unbounded)
+    monkeypatch.setattr(solvers, "minimize", bounded)
     assert run(solver_of("rand-ada").run).meta["failure"] == ""
-    expected = [(-5.0, 5.0)] * 3 if takes_bounds else None
-    assert given == {"method": "rand-ada", "budget": 60, "bounds": expected}
+    assert given["method"] == "rand-ada"
+    assert given["budget"] == 60
+    assert given["bounds"] == [(-5.0, 5.0)] * 3
 
 
 # The problems

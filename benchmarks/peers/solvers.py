@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from benchmarks.peers import library_solvers, scipy_solvers
 from benchmarks.peers.oracle import Search
 from benchmarks.peers.spsa import spsa
 from zo_gym import BASELINES
+from zo_gym.auto import AUTO, PORTFOLIO
 from zo_gym.methods import require_method
 from zo_gym.minimize import minimize
 from zo_gym.registry import lookup
@@ -113,7 +113,7 @@ def solver_of(name: str) -> PeerSolver:
 def check_solvers(methods: Iterable[str], peers: Iterable[str]) -> None:
     """Raise ValueError where a method of `minimize`, or a peer, is unknown."""
     for name in methods:
-        require_method(name, BASELINES)
+        require_method(name, dict.fromkeys([AUTO, PORTFOLIO, *BASELINES]))
     for name in peers:
         lookup(PEERS, name, "peer")
 
@@ -124,8 +124,7 @@ def missing_libraries(name: str) -> list[str]:
 
 
 def _minimize(method: str, search: Search) -> np.ndarray:
-    """Run a method of `minimize`, which gets the box if it takes one; return its point."""
-    takes_bounds = "bounds" in inspect.signature(minimize).parameters
-    box: dict[str, Any] = {"bounds": search.bounds} if takes_bounds else {}
-    found = minimize(search.f, search.start, method=method, budget=search.budget, seed=search.seed, **box)
-    return np.asarray(found.x)
+    """Run a method of `minimize` inside the box; return its point."""
+    return np.asarray(
+        minimize(search.f, search.start, method=method, bounds=search.bounds, budget=search.budget, seed=search.seed).x
+    )
