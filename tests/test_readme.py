@@ -31,11 +31,12 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 
 
 def test_the_methods_of_the_readme_exist() -> None:
+    from zo_gym.auto import AUTO
     from zo_gym.baselines import BASELINES
     from zo_gym.methods import METHODS, added_methods
 
-    known = {*METHODS, *BASELINES, *added_methods()}
-    table = TEXT[TEXT.index("`method=`") : TEXT.index("box constraints")]
+    known = {AUTO, *METHODS, *BASELINES, *added_methods()}
+    table = TEXT[TEXT.index("`method=`") : TEXT.index("## What learning is worth")]
     named = {name.partition(":")[0] for name in re.findall(r"`\"([\w:-]+)\"`", table)}
     assert len(named) >= 6
     assert named <= known

@@ -16,7 +16,9 @@ from zo_gym.oracle import Oracle
 from zo_gym.result import Progress, Result, Status, Trace
 
 EXPLOSION = 1e6
-"""A run has diverged where f has risen by more than so many times the most that it moved in the first step, or fell."""
+"""A run has diverged where f has risen by more than so many times what an early step changed it by, or it fell."""
+EARLY = 2
+"""The steps that tell how much a step of this run changes f."""
 
 
 class History:
@@ -113,17 +115,18 @@ class RunLog:
 
     def add(self, x: Tensor, fun: float, best_x: Tensor, best_f: float) -> Status | None:
         """Note where the run is, points (d,); return why it should stop here, or nothing."""
+        before = fun if self._last is None else self._last[1]
         self._last, self.best = (x, fun), (best_x, best_f)
         self._history.add(self.nfev, fun, best_f)
         if self._history.nit == 0:
             self._first = fun
-        elif self._history.nit == 1:
-            self._scale = abs(fun - self._first)
+        elif self._history.nit <= EARLY:
+            self._scale = max(self._scale, abs(fun - before))
         if self._callback is not None and self._history.nit > 0 and self._asks_to_stop(self._callback):
             return Status.CALLBACK
         if self._stops.target is not None and best_f <= self._stops.target:
             return Status.TARGET
-        if self.may_diverge and fun - self._first > EXPLOSION * max(self._scale, self._first - best_f):
+        if self.may_diverge and fun - self._first > EXPLOSION * max(self._scale, self._first - best_f) > 0:
             return Status.DIVERGED
         if self._stops.max_seconds is not None and time.monotonic() - self._begun >= self._stops.max_seconds:
             return Status.TIME

@@ -77,14 +77,19 @@ def _compound(leaves: list[_Leaf], join: Callable[[list[Any]], Any]) -> Structur
     return Structure(_vector(leaves), lambda x: unpack_all(x[None])[0], unpack_all, None, coarsest)
 
 
-def _leaf(value: Any) -> _Leaf:
-    """Read an array, tensor, number, or list of numbers."""
+def real_numbers(value: Any) -> Tensor:
+    """Copy an array, a tensor, a number or a list of numbers into a tensor; what is not real raises TypeError."""
     try:
         values = value.detach().clone() if isinstance(value, Tensor) else to_tensor(np.array(value))
     except (TypeError, ValueError) as error:
         raise TypeError(f"x0 must be a list, array or tensor of numbers, got {value!r:.200}.") from error
     if values.is_complex() or values.dtype == torch.bool:
         raise TypeError(f"x0 must hold real numbers, got dtype {values.dtype}.")
+    return values
+
+
+def _leaf(value: Any) -> _Leaf:
+    values = real_numbers(value)
     dtype = values.dtype if values.is_floating_point() else torch.float64
     shape = values.shape
 

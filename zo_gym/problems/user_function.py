@@ -17,7 +17,7 @@ from zo_gym.checks import check_integer
 from zo_gym.errors import ObjectiveError
 from zo_gym.problem import Problem, single_problem
 from zo_gym.rng import random_start
-from zo_gym.structure import Structure, structure_of, to_tensor
+from zo_gym.structure import Structure, real_numbers, structure_of, to_tensor
 
 
 def start_point(x0: Any, dim: int | None = None) -> Tensor:
@@ -27,12 +27,7 @@ def start_point(x0: Any, dim: int | None = None) -> Tensor:
         TypeError: x0 is not numeric, or complex.
         ValueError: x0 is not of shape (d,) with d = `dim` >= 1, or not finite.
     """
-    try:
-        x = x0.detach().clone() if isinstance(x0, Tensor) else to_tensor(np.array(x0))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"x0 must be a list, array or tensor of numbers, got {x0!r}.") from error
-    if x.is_complex() or x.dtype == torch.bool:
-        raise TypeError(f"x0 must hold real numbers, got dtype {x.dtype}.")
+    x = real_numbers(x0)
     if not x.is_floating_point():
         x = x.to(torch.float64)
     if x.ndim != 1 or len(x) == 0 or (dim is not None and len(x) != dim):
