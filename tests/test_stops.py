@@ -167,7 +167,10 @@ def test_a_signal_ends_the_run_with_its_best_point(number: signal.Signals, tmp_p
         import time
         from zo_gym import minimize
 
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        # As in a terminal: a shell's background job ignores Ctrl-C, and one under nohup SIGHUP.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
         def fun(x):
             time.sleep(0.002)
@@ -179,17 +182,16 @@ def test_a_signal_ends_the_run_with_its_best_point(number: signal.Signals, tmp_p
         """)
     )
     root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    assert process.stdout is not None
-    for _ in range(30):
-        process.stdout.readline()
-    process.send_signal(number)
-    rest, _ = process.communicate(timeout=60)
+    command, environment = [sys.executable, str(script)], {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            for _ in range(30):
+                process.stdout.readline()
+            process.send_signal(number)
+            rest, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     last = rest.strip().splitlines()[-1]
     assert last.startswith("ended 5 False True Interrupted after")
     assert process.returncode == 0
