@@ -22,7 +22,7 @@ class PeerOptions:
     budgets: tuple[int, ...] = ()
     """Queries, in units of d; 20 50 200 unless others are named."""
     methods: tuple[str, ...] = ()
-    """Methods of zo_gym.minimize; gp-tr gp rand-ada unless others are named."""
+    """Methods of zo_gym.minimize; auto gp-tr gp rand-ada unless others are named."""
     solvers: tuple[str, ...] = ()
     """Only these peers, e.g. pycma scipy-l-bfgs-b; a wrong name lists them all."""
     seconds: float = 600.0

@@ -51,7 +51,13 @@ LAYERS: list[set[str]] = [
     {"agents.compare", "agents.plots"},
     {"agents.evaluate", "agents.train"},
     # Benchmarks.
-    {"benchmarks", "benchmarks.stored_runs", "benchmarks.suites", "benchmarks.text_tables"},
+    {
+        "benchmarks",
+        "benchmarks.scratch_folder",
+        "benchmarks.stored_runs",
+        "benchmarks.suites",
+        "benchmarks.text_tables",
+    },
     {"benchmarks.figures.pictures", "benchmarks.minimum", "benchmarks.orderings", "benchmarks.results"},
     {"benchmarks.solvers.base"},
     {"benchmarks.plan", "benchmarks.recorder", "benchmarks.summary", "benchmarks.theory", "benchmarks.tuner"},

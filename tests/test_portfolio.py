@@ -138,6 +138,51 @@ def test_ask_and_tell_is_the_run_of_minimize() -> None:
     assert optimizer.nfev > 250
 
 
+HOSTILE: dict[str, Function] = {
+    "constant": lambda x: 1.0,
+    "cliff of the largest floats": lambda x: 1e308 if x[0] > 0.7 else -1e308,
+    "huge": lambda x: 1e290 * float((x**2).sum()),
+    "tiny": lambda x: 1e-300 * float((x**2).sum()),
+    "steps": lambda x: float(np.floor(3 * x).sum()),
+    "without a minimum": lambda x: -(float(x.sum()) ** 3),
+    "far above its changes": lambda x: 1e16 + float((x**2).sum()),
+    "in float32": lambda x: float((x.astype(np.float32) ** 2).sum()),
+    "kinked": lambda x: float(abs(x.prod()) ** 0.3),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("bounds", [None, (0.5, 2.0), (0.0, 1e6), (None, 1.0)])
+def test_no_function_makes_it_fail_or_warn(name: str, d: int, bounds: Any) -> None:
+    """Warnings are errors here."""
+    asked = list[np.ndarray]()
+
+    def f(x: np.ndarray) -> float:
+        asked.append(x)
+        return HOSTILE[name](x)
+
+    result = minimize(f, np.full(d, 0.9), bounds=bounds, budget=300, seed=0)
+    assert result.nfev == len(asked) == 300
+    assert np.isfinite(asked).all()
+    assert result.fun == min(HOSTILE[name](x) for x in asked)
+
+
+@pytest.mark.parametrize("factor", [2.0**600, 2.0**-600, 2.0])
+def test_the_size_of_f_changes_no_point(factor: float) -> None:
+    """Not even where f begins at 1.5, whose power of two is 1, and later values are far larger."""
+    x0 = np.array([-1.2, 1.0, 0.5])
+
+    def f(x: np.ndarray) -> float:
+        return 1.5 * rosenbrock(x) / rosenbrock(x0)
+
+    plain, values = run(f, x0, 400)
+    other, _ = run(lambda x: factor * f(x), x0, 400)
+    assert values[0] == 1.5
+    assert values.max() > 100
+    assert np.array_equal(plain, other)
+
+
 # The parts
 
 

@@ -72,7 +72,26 @@ def test_rosenbrock_with_its_minimum_cut_off() -> None:
 def test_bounds_come_in_the_forms_of_scipy(bounds: Any) -> None:
     start = torch.tensor([0.5, 0.5], dtype=torch.float64)
     space = space_of(start, bounds)
+    assert space is not None
     assert (space.lower.tolist(), space.upper.tolist()) == ([-1, -1], [2, 2])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_bounds_hold_for_what_f_receives_too(dtype: Any) -> None:
+    """0.1 and 0.7 round to numbers of these types on either side; none that f gets lies outside."""
+    asked = list[float]()
+
+    def f(x: np.ndarray) -> float:
+        asked.extend(x.astype(np.float64))
+        return float(np.abs(x.astype(np.float64) - [0.0, 1.0]).sum())
+
+    minimize(f, np.array([0.5, 0.5], dtype=dtype), bounds=(0.1, 0.7), budget=100, seed=0)
+    assert 0.1 <= min(asked) < 0.11
+    assert 0.69 < max(asked) <= 0.7
+    with pytest.raises(
+        ValueError, match=r"bounds must hold several numbers of torch\.float.*got none for coordinate 0"
+    ):
+        minimize(f, np.array([0.5, 0.5], dtype=dtype), bounds=(0.5, 0.5 + 1e-9))
 
 
 def test_equal_bounds_fix_a_coordinate() -> None:
@@ -118,6 +137,7 @@ def test_points_come_back_from_inside_and_never_lie_outside(
     low = np.abs(lower) + 1e-3 if logs else np.array(lower)
     high = low + np.array(widths[:n])
     space = space_of(torch.from_numpy((low + high) / 2), np.stack([low, high], axis=1), logs)
+    assert space is not None
     x = space.to_user(torch.tensor(z[:n], dtype=torch.float64)).numpy()
     assert ((x >= low) & (x <= high)).all()
     inner = torch.tensor(z[:n], dtype=torch.float64).clamp(0, 1)
@@ -130,6 +150,7 @@ def test_the_gradient_of_a_bounded_problem_is_that_of_its_coordinates() -> None:
     problem = make_problem("breast_cancer")
     start = problem.start(make_generator(0))
     space = space_of(start.abs() + 0.1, [(0.01, 5.0)] * 30, [True, False] * 15)
+    assert space is not None
     inner, z = space.seen_from_inside(problem), space.from_user(start.abs() + 0.1)
     h = 1e-6
     steps = h * torch.eye(30, dtype=torch.float64)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,9 +67,9 @@ def formulate(
     start = problem.start(generator_of(problem.device))
     export = partial(_flat, as_numpy=not isinstance(x0, Tensor)) if form is None else form.unpack
     coarsest = problem.dtype if form is None else form.coarsest
-    if bounds is None and not np.any(log_scaled):
+    space = space_of(start, bounds, log_scaled, coarsest)
+    if space is None:
         return Formulation(problem, start, None, export, coarsest)
-    space = space_of(start, (None, None) if bounds is None else bounds, log_scaled)
     inner = space.seen_from_inside(problem)
     return Formulation(inner, space.from_user(start), space.box, lambda z: export(space.to_user(z)), coarsest)
 

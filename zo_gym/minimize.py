@@ -12,7 +12,7 @@ import numpy as np
 
 from zo_gym.auto import AUTO, PORTFOLIO, choose
 from zo_gym.baselines import BASELINES
-from zo_gym.baselines.logged_run import refuse, run_logged
+from zo_gym.baselines.logged_run import run_logged
 from zo_gym.baselines.start import Start
 from zo_gym.checks import check_flag, check_smoothing
 from zo_gym.errors import DivergenceError, ObjectiveError
@@ -22,7 +22,7 @@ from zo_gym.methods import build, require_method
 from zo_gym.oracle import OnFailure, Oracle
 from zo_gym.portfolio.conversation import ask_portfolio_run
 from zo_gym.problem import Problem
-from zo_gym.registry import reject_unknown
+from zo_gym.registry import refuse, reject_unknown
 from zo_gym.result import Progress, Result, Status
 from zo_gym.rng import direction_generator, make_generator, seed_sequence
 from zo_gym.run import Moment, answer, run
@@ -167,7 +167,8 @@ def minimize(
 
 def _check(method: str, callback: Any, options: Any, unknown: Mapping[str, Any]) -> None:
     """Raise for arguments that are not what `minimize` describes."""
-    reject_unknown(unknown, inspect.signature(minimize).parameters.keys() - {"unknown"}, "minimize()")
+    if unknown:
+        reject_unknown(unknown, inspect.signature(minimize).parameters.keys() - {"unknown"}, "minimize()")
     require_method(method, dict.fromkeys([AUTO, PORTFOLIO, *BASELINES]))
     if not isinstance(options, (Mapping, type(None))):
         raise TypeError(f"options must be a dict of keywords, got {options!r:.80}.")

@@ -11,14 +11,13 @@ from torch import Tensor
 from zo_gym.auto import AUTO, PORTFOLIO, choose
 from zo_gym.base import Iterate, Method
 from zo_gym.baselines import BASELINES
-from zo_gym.baselines.logged_run import refuse
 from zo_gym.checks import check_flag, check_smoothing
 from zo_gym.composite.box import box_term
 from zo_gym.composite.term import CompositeTerm
 from zo_gym.errors import ObjectiveError
 from zo_gym.methods import Parts, build, require_method
 from zo_gym.portfolio.conversation import ask_portfolio_run
-from zo_gym.registry import reject_unknown
+from zo_gym.registry import refuse, reject_unknown
 from zo_gym.result import Result, Status
 from zo_gym.rng import direction_generator, seed_sequence
 from zo_gym.run import Question, ask_run
@@ -82,11 +81,9 @@ class Optimizer:
         form = structure_of(x0)
         if form.stack is None:
             raise TypeError(f"x0 must be an array or a tensor, got {x0!r:.80}. Flatten it into one.")
-        space = None
-        if bounds is not None or np.any(log_scaled):
-            if composite is not None:
-                raise ValueError("composite= brings bounds of its own, got bounds= or log_scaled=, too. Drop one.")
-            space = space_of(form.start, (None, None) if bounds is None else bounds, log_scaled)
+        space = space_of(form.start, bounds, log_scaled, form.coarsest)
+        if space is not None and composite is not None:
+            raise ValueError("composite= brings bounds of its own, got bounds= or log_scaled=, too. Drop one.")
         x = form.start if space is None else space.from_user(form.start)
         x = x if composite is None else x.to(form.coarsest)  # the term's own
         self.nfev = 0

@@ -69,6 +69,15 @@ def factory_of(kind: str, table: Mapping[str, Callable[..., T]], name: Any, weig
     return partial(factory, weights=weights)
 
 
+def refuse(given: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError for the first of these arguments that was given."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{what}: {name}= is for the methods in zo_gym.METHODS, got {value!r:.80}. Drop it, or choose one."
+            )
+
+
 def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raise TypeError for the first keyword in `given` that `where` does not take.
 

@@ -25,6 +25,10 @@ class Box(NamedTuple):
     upper: Tensor
     """The largest values, (d,); infinity where there is no bound."""
 
+    def inside(self, points: Tensor) -> Tensor:
+        """Return the nearest points (..., d) of the box."""
+        return torch.minimum(torch.maximum(points, self.lower), self.upper)
+
 
 @dataclass(frozen=True)
 class Space:
@@ -58,7 +62,7 @@ class Space:
         moved = self.origin + z * self.unit
         moved = torch.where(self.logarithmic, moved.exp(), moved)
         x = self.fixed.expand(*z.shape[:-1], -1).clone()
-        x[..., self.free] = torch.minimum(torch.maximum(moved, self.lower), self.upper)
+        x[..., self.free] = Box(self.lower, self.upper).inside(moved)
         return x
 
     def from_user(self, x: Tensor) -> Tensor:
@@ -90,8 +94,8 @@ class Space:
         )
 
 
-def space_of(start: Tensor, bounds: Any, log_scaled: Any = False) -> Space:
-    """Return the space of x inside bounds.
+def space_of(start: Tensor, bounds: Any, log_scaled: Any = False, dtype: torch.dtype = torch.float64) -> Space | None:
+    """Return the space of x inside bounds; None where there are none, nor log-scaled coordinates.
 
     Args:
         start: x0, (n,), inside the bounds.
@@ -99,12 +103,15 @@ def space_of(start: Tensor, bounds: Any, log_scaled: Any = False) -> Space:
             infinity where there is none; or one pair for all. Where both are equal the coordinate is fixed.
         log_scaled: Which coordinates move by their logarithm, bool (n,) or one for all; their bounds, or else x0, must
             be > 0.
+        dtype: That to which f's argument is rounded: the bounds are rounded inwards, so that it stays inside.
 
     Raises:
         TypeError, ValueError: The bounds are not as described, or x0 lies outside.
     """
+    if bounds is None and not np.any(log_scaled):
+        return None
     n = len(start)
-    lower, upper = _limits(bounds, n)
+    lower, upper = _limits((None, None) if bounds is None else bounds, n)
     if (bad := np.flatnonzero(~(lower <= upper))).size:
         i = bad[0]
         raise ValueError(
@@ -131,6 +138,11 @@ def space_of(start: Tensor, bounds: Any, log_scaled: Any = False) -> Space:
     if not free.size:
         raise ValueError("bounds must leave a coordinate free, got equal ones for all. Evaluate f at x0 instead.")
     lower, upper, logarithmic = lower[free], upper[free], logarithmic[free]
+    lower, upper = -_rounded_down(-lower, dtype), _rounded_down(upper, dtype)
+    if (bad := np.flatnonzero(lower >= upper)).size:
+        raise ValueError(
+            f"bounds must hold several numbers of {dtype}, got none for coordinate {free[bad[0]]}. Widen them."
+        )
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         low, high = (np.where(logarithmic, np.log(bound), bound) for bound in (lower, upper))
         both = np.isfinite(low) & np.isfinite(high)
@@ -141,6 +153,15 @@ def space_of(start: Tensor, bounds: Any, log_scaled: Any = False) -> Space:
     lower_, upper_, origin_, unit_ = parts
     index, logs = (torch.as_tensor(part.copy(), device=start.device) for part in (free, logarithmic))
     return Space(start.detach().clone(), index, lower_, upper_, logs, origin_, unit_)
+
+
+def _rounded_down(x: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Return the largest numbers of this dtype that are at most x, as float64."""
+    exact = torch.from_numpy(x)
+    near = exact.to(dtype)
+    below = torch.nextafter(near, torch.full_like(near, -torch.inf))
+    rounded: np.ndarray = torch.where(near.double() > exact, below, near).double().numpy()
+    return rounded
 
 
 def _limits(bounds: Any, n: int) -> tuple[np.ndarray, np.ndarray]:

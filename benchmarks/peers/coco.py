@@ -11,17 +11,14 @@ queries is exact, but with probability below 1e-10.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.peers.oracle import Instance
+from benchmarks.scratch_folder import scratch_folder
 
 INSTALL = "pip install coco-experiment"
 OPTIMUM_FILE = "._bbob_problem_best_parameter.txt"
@@ -78,7 +75,7 @@ def _optimal_value(
 ) -> float:
     """Return f at the optimum, evaluated on a copy of the problem that is used for nothing else."""
     copy = _problem(suite, number, dim, instance)
-    with _scratch_folder():
+    with scratch_folder():
         copy._best_parameter("print")
         optimum = np.loadtxt(OPTIMUM_FILE, ndmin=1)
     if exact is not None:
@@ -99,15 +96,3 @@ def _without_noise(number: int, dim: int, instance: int) -> Callable[[np.ndarray
         return float(np.median([sibling(x) for _ in range(MEDIAN_OF)])) - offset
 
     return exact
-
-
-@contextmanager
-def _scratch_folder() -> Iterator[None]:
-    """Work in a folder of its own, which is removed."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)

@@ -10,12 +10,12 @@ import contextlib
 import io
 import os
 import re
-import tempfile
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.scratch_folder import scratch_folder
 
 FENCE = re.compile(r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 
@@ -65,7 +65,7 @@ def run(block: Block, namespace: dict[str, Any]) -> Output:
     namespace.setdefault("__name__", "__main__")
     padded = "\n" * (block.line - 1) + block.code
     try:
-        with _in_a_folder_of_its_own(), contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        with scratch_folder(), contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("error")
             exec(compile(padded, str(block.file), "exec"), namespace)
             figures = _figures()
@@ -73,17 +73,6 @@ def run(block: Block, namespace: dict[str, Any]) -> Output:
         mpl.use(backend)
         torch.set_num_threads(threads)
     return Output(printed.getvalue(), figures)
-
-
-@contextlib.contextmanager
-def _in_a_folder_of_its_own() -> Iterator[None]:
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)
 
 
 def _figures() -> list[bytes]:

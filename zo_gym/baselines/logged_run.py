@@ -10,6 +10,7 @@ from torch import Tensor
 from zo_gym.baselines import run_baseline
 from zo_gym.baselines.start import Start
 from zo_gym.errors import BudgetError
+from zo_gym.registry import refuse
 from zo_gym.result import Result, Status
 from zo_gym.rng import make_generator
 from zo_gym.run_log import RunLog
@@ -17,15 +18,6 @@ from zo_gym.run_log import RunLog
 
 class _Stop(Exception):  # noqa: N818, no error
     """Ends a baseline's run from inside its call of f, with the `Status` why."""
-
-
-def refuse(given: Mapping[str, Any], what: str) -> None:
-    """Raise ValueError for the first of these arguments that was given."""
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{what}: {name}= is for the methods in zo_gym.METHODS, got {value!r:.80}. Drop it, or choose one."
-            )
 
 
 def run_logged(

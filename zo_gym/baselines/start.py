@@ -22,4 +22,4 @@ class Start(NamedTuple):
 
     def inside(self, x: Tensor) -> Tensor:
         """Return the nearest point (d,) in the box."""
-        return x if self.box is None else torch.minimum(torch.maximum(x, self.box.lower), self.box.upper)
+        return x if self.box is None else self.box.inside(x)

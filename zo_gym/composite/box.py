@@ -20,9 +20,6 @@ def box_term(box: Box) -> RowTerm:
         highest = torch.where(x <= lower, 0.0, math.inf).to(x)
         return g.clamp(lowest, highest)
 
-    def inside(x: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(x, lower), upper)
-
     def reflect(x: Tensor, directions: Tensor, smoothing: float) -> Tensor:
         probes = x.unsqueeze(1) + smoothing * directions
         return torch.where((probes < lower) | (probes > upper), -directions, directions)
@@ -30,8 +27,8 @@ def box_term(box: Box) -> RowTerm:
     return RowTerm(
         value=None,
         subgradient=subgradient,
-        project_step=lambda x, target, g: inside(target),
+        project_step=lambda x, target, g: box.inside(target),
         minimise_model=None,
-        inside=inside,
+        inside=box.inside,
         reflect=reflect,
     )

@@ -10,14 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import numpy as np
 
 from zo_gym.portfolio.cma import cma
 from zo_gym.portfolio.quasi_newton import descend
 from zo_gym.portfolio.ruggedness import look
-from zo_gym.portfolio.search import ROUNDING, Asking, Search, once
+from zo_gym.portfolio.search import ROUNDING, Asking, Search, once, scaled
 from zo_gym.portfolio.separable import is_additive, sweep
 
 SHORT = 8
@@ -36,7 +34,7 @@ def ask_portfolio(
     upper: np.ndarray,
     rng: np.random.Generator,
     rounding: float = ROUNDING,
-) -> Generator[np.ndarray, np.ndarray, None]:
+) -> Asking[None]:
     """Search without end: yield points (m, d) inside the bounds, and be sent their values (m,).
 
     The first question is f(x0) alone, and no point is asked twice. Equal seeds and values give equal questions.
@@ -48,18 +46,19 @@ def ask_portfolio(
         rng: Draws all random numbers.
         rounding: The relative rounding of f's argument.
     """
-    yield from once(_search(Search(start, lower, upper, rng, rounding)))
+    yield from once(scaled(_search(Search(start, lower, upper, rng, rounding))))
 
 
-def _search(search: Search) -> Generator[np.ndarray, np.ndarray, None]:
+def _search(search: Search) -> Asking[None]:
     yield from search.noted(_first(search))
-    populations, descents = Asked(), Asked()
+    by_populations = by_descents = runs = 0
     searching: Asking[None] | None = None
-    runs = 0
     popsize = (4 + int(3 * np.log(search.dim))) * (2 if search.flat else 1)
     while True:
-        if not search.rugged and populations.queries >= POPULATION_SHARE * descents.queries:
-            yield from descents.counted(search.noted(_again(search)))
+        before = search.spent
+        if not search.rugged and by_populations >= POPULATION_SHARE * by_descents:
+            yield from search.noted(_again(search))
+            by_descents += search.spent - before
             continue
         if searching is None:
             mean = search.start if runs == 0 else search.random_points(1)[0]
@@ -67,29 +66,11 @@ def _search(search: Search) -> Generator[np.ndarray, np.ndarray, None]:
             points = next(searching)
         values = yield points
         search.note(points, values)
-        populations.queries += len(values)
+        by_populations += search.spent - before
         try:
             points = searching.send(values)
         except StopIteration:
             searching, runs = None, runs + 1
-
-
-class Asked:
-    """Counts the queries of one kind of search."""
-
-    def __init__(self) -> None:
-        self.queries = 0
-
-    def counted(self, part: Asking[None]) -> Asking[None]:
-        """Pass on the questions of a part, and count them."""
-        points = next(part)
-        while True:
-            values = yield points
-            self.queries += len(values)
-            try:
-                points = part.send(values)
-            except StopIteration:
-                return
 
 
 def _first(search: Search) -> Asking[None]:

@@ -19,6 +19,8 @@ OPEN_WIDTH = 10.0
 """The width of a coordinate without two bounds, in units of x: how far the parts look."""
 OPEN_SPREAD = 0.3
 """The standard deviation of random points in such a coordinate, in widths."""
+LARGEST = 1e100
+"""The size to which values are cut, in units of the first one, so that no arithmetic on them overflows."""
 
 
 class Search:
@@ -108,8 +110,8 @@ class Search:
                 return result
 
 
-def once(part: Asking[T]) -> Asking[T]:
-    """Pass on the questions of a part, but for points that were asked before: those are answered from memory."""
+def once(part: Asking[None]) -> Asking[None]:
+    """Pass on the questions of an endless part, but answer from memory where a point was asked before."""
     known: dict[bytes, float] = {}
     points = next(part)
     while True:
@@ -119,8 +121,20 @@ def once(part: Asking[T]) -> Asking[T]:
             rows = sorted(new.values())
             values = yield points[rows]
             known |= {names[row]: float(value) for row, value in zip(rows, values, strict=True)}
-        try:
-            points = part.send(np.array([known[name] for name in names]))
-        except StopIteration as end:
-            result: Any = end.value
-            return result
+        points = part.send(np.array([known[name] for name in names]))
+
+
+def scaled(part: Asking[None]) -> Asking[None]:
+    """Pass on the questions of an endless part, and answer with values divided by the power of two next to the first.
+
+    That is exact, so it changes no question, but that tiny values do not underflow and huge ones do not overflow.
+    """
+    points = next(part)
+    exponent: int | None = None
+    while True:
+        values = yield points
+        if exponent is None and values.any():
+            exponent = 1 - int(np.frexp(np.abs(values).max())[1])
+        with np.errstate(over="ignore"):
+            units = np.clip(np.ldexp(values, exponent or 0), -LARGEST, LARGEST)
+        points = part.send(units)

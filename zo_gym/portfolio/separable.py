@@ -102,7 +102,7 @@ class _Coordinate:
             if k == len(t) - 1 and not np.isfinite(self.bounds[1]):
                 return t[-1] + 2 * length, np.inf
         parabola = self._parabola(t, v, k, size)
-        modelled = FIRST_MODEL <= len(t) <= LAST_MODEL and (len(t) < ALTERNATE or len(t) % 2 == 1)
+        modelled = FIRST_MODEL <= len(t) <= LAST_MODEL and (len(t) < ALTERNATE or len(t) % 2 == 1) and np.ptp(v) > 0
         model = None
         follow = parabola is not None and (self.trusted or not was_parabola)
         if (self.many or many) and modelled:
