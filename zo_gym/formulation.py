@@ -64,7 +64,7 @@ def formulate(
     """
     form = structure_of(x0) if callable(fun) and x0 is not None else None
     problem = as_single_problem(fun, x0=x0 if form is None else form, batched=batched, catch=catch, executor=executor)
-    start = problem.start(generator_of(problem.device))
+    start = problem.start(generator_of(problem.device)) if form is None else form.start
     export = partial(_flat, as_numpy=not isinstance(x0, Tensor)) if form is None else form.unpack
     coarsest = problem.dtype if form is None else form.coarsest
     space = space_of(start, bounds, log_scaled, coarsest)

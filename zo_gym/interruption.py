@@ -20,10 +20,11 @@ def as_keyboard_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
 
-    main = threading.current_thread() is threading.main_thread()
-    taken = [number for number in SIGNALS if main and signal.getsignal(number) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, interrupt)
+    taken: list[int] = []
+    for number in SIGNALS if threading.current_thread() is threading.main_thread() else ():
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, interrupt)
+            taken.append(number)
     try:
         yield
     finally:

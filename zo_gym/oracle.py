@@ -183,7 +183,7 @@ class Oracle:
         """Compute f at points (b, m, d), (b, m), its shape and type checked, in memory of its own."""
         problem, (b, m) = self.problem, points.shape[:2]
         try:
-            values = problem.fun(points, self.instances_of(rows))
+            values = problem.fun(points, self.instances if rows is None else self.instances_of(rows))
         except ObjectiveError:
             raise
         except Exception as error:

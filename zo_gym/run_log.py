@@ -130,12 +130,12 @@ class RunLog:
             return Status.DIVERGED
         if self._stops.max_seconds is not None and time.monotonic() - self._begun >= self._stops.max_seconds:
             return Status.TIME
+        if self._stops.ftol is None and self._stops.xtol is None:
+            return None
         return Status.CONVERGED if self._has_converged(best_x, best_f) else None
 
     def _has_converged(self, best_x: Tensor, best_f: float) -> bool:
         ftol, xtol = self._stops.ftol, self._stops.xtol
-        if ftol is None and xtol is None:
-            return False
         self._window.append(_Best(self.nfev, best_x, best_f))
         while len(self._window) > 1 and self.nfev - self._window[1].queries >= self._stops.window:
             self._window.popleft()

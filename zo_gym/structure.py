@@ -5,7 +5,7 @@ A run moves one vector (n,) of float64; f, the callback and the result see the f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +21,8 @@ class Structure(NamedTuple):
     """x0 as a vector (n,), float64 (float32 on devices that have no other), on the device of x0."""
     unpack: Callable[[Tensor], Any]
     """Turns a vector (n,) into the form of x0, in memory of its own."""
-    unpack_all: Callable[[Tensor], list[Any]]
-    """Turns vectors (m, n) into m such forms."""
+    unpack_all: Callable[[Tensor], Iterable[Any]]
+    """Turns vectors (m, n) into m such forms, in memory of their own."""
     stack: Callable[[Tensor], Any] | None
     """Turns vectors (m, n) into an array or tensor (m, *shape of x0); None where x0 is neither."""
     coarsest: torch.dtype
@@ -60,9 +60,7 @@ def structure_of(x0: Any) -> Structure:
     start = _vector([leaf])
     if isinstance(x0, (int, float)):
         return Structure(start, Tensor.item, lambda x: x[:, 0].tolist(), None, leaf.dtype)
-    return Structure(
-        start, lambda x: leaf.restore(x[None])[0], lambda x: list(leaf.restore(x)), leaf.restore, leaf.dtype
-    )
+    return Structure(start, lambda x: leaf.restore(x[None])[0], leaf.restore, leaf.restore, leaf.dtype)
 
 
 def _compound(leaves: list[_Leaf], join: Callable[[list[Any]], Any]) -> Structure:
@@ -102,10 +100,13 @@ def _leaf(value: Any) -> _Leaf:
 
 def _vector(leaves: list[_Leaf]) -> Tensor:
     """Join the leaves; finite numbers only."""
-    devices = {leaf.values.device for leaf in leaves}
-    if len(devices) > 1:
-        raise ValueError(f"x0 must be on one device, got {sorted(map(str, devices))}. Move its tensors to one.")
-    wide = torch.float32 if any(device.type == "mps" for device in devices) else torch.float64
+    device, wide = leaves[0].values.device, torch.float64
+    for leaf in leaves:
+        if leaf.values.device != device:
+            raise ValueError(
+                f"x0 must be on one device, got {device} and {leaf.values.device}. Move its tensors to one."
+            )
+        wide = torch.float32 if leaf.values.device.type == "mps" else wide
     vector = torch.cat([leaf.values.reshape(-1).to(wide) for leaf in leaves])
     if not bool(torch.isfinite(vector).all()):
         raise ValueError(f"x0 must be finite, got {np.array2string(vector.cpu().numpy(), precision=4, threshold=6)}.")

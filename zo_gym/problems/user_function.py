@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -119,11 +120,14 @@ def _pointwise(
 
     def evaluate(points: Tensor) -> Tensor:
         arguments = form.unpack_all(points)
-        calls = [partial(fun, x) if executor is None else executor.submit(fun, x).result for x in arguments]
+        calls: Iterable[Callable[[], Any]] = map(partial, repeat(fun), arguments)
+        if executor is not None:
+            calls = [executor.submit(fun, x).result for x in arguments]
         values: list[float] = []
         for call in calls:
             try:
-                values.append(_scalar(call()))
+                value = call()
+                values.append(value if type(value) is float else _scalar(value))
             except ObjectiveError:
                 raise
             except Exception as error:
@@ -139,8 +143,6 @@ def _pointwise(
 
 def _scalar(value: Any) -> float:
     """Return the number that a pointwise f returned."""
-    if type(value) is float:
-        return value
     if isinstance(value, Tensor):
         value = (value.double() if value.is_floating_point() else value).detach().cpu().numpy()
     array = _real(value, "f(x)")
